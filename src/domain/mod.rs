@@ -1,0 +1,14 @@
+//! Words that every room speaks: names, versions, digests, tensors and the one error-kind enum.
+//!
+//! Data passes through as plain values that cannot be wrong once they exist.
+//! This room must never know a wire format, a file format, a runtime or a clock.
+
+mod digest;
+mod error;
+mod names;
+mod tensor;
+
+pub use digest::{Digest, DigestError};
+pub use error::{ErrorKind, Fault};
+pub use names::{CHAMPION, ModelName, ModelVersion, NameError, Route, VersionSelector};
+pub use tensor::{DataType, Tensor, TensorError, TensorSpec, checked_elements, display_shape};

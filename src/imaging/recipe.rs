@@ -1,0 +1,242 @@
+//! The recipe of a bundle: the ordered steps from a file to a tensor.
+//!
+//! `bundle.toml` holds it as `[[preprocess.step]]`, each with `op` and that step's parameters.
+//! This file must never run a step: it says what is asked for and refuses what makes no sense.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One step of a recipe. The order of the steps is the order of the file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Step {
+    /// Decode the file to grey or RGB samples.
+    Decode {
+        /// The samples that the network takes.
+        color: Color,
+    },
+    /// Apply a DICOM file's VOI LUT or window (PS3.3 C.11.2); other formats pass unchanged.
+    Voi {},
+    /// Keep a part of the image.
+    Crop {
+        /// Which part.
+        region: CropRegion,
+    },
+    /// Resize to `width` × `height` pixels; the aspect ratio is not kept.
+    Resize {
+        /// Pixels across, 1 to 4096.
+        width: u32,
+        /// Pixels down, 1 to 4096.
+        height: u32,
+        /// The filter.
+        filter: ResizeFilter,
+    },
+    /// Clip to two percentiles of the image's own samples and stretch them to the full range.
+    ClipPercentile {
+        /// Lower percentile, 0 to 100.
+        low: f32,
+        /// Upper percentile, above `low`, at most 100.
+        high: f32,
+    },
+    /// Round to 8 bits, 0 to 255. `hilum prepare` writes the image as it is after this step.
+    #[serde(rename = "quantise8")]
+    Quantise8 {},
+    /// Multiply by `factor` (1/255 = 0.00392156862745098).
+    Scale {
+        /// Finite, not 0.
+        factor: f64,
+    },
+    /// Subtract `mean` and divide by `std`, each one value or one a channel.
+    Normalise {
+        /// Means, on the scale of the samples at this step.
+        mean: Vec<f32>,
+        /// Standard deviations, above 0.
+        std: Vec<f32>,
+    },
+    /// Repeat a grey image over `channels` equal channels.
+    Replicate {
+        /// Channels, 2 to 4.
+        channels: u8,
+    },
+}
+
+/// The samples of a decoded image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Color {
+    /// One channel.
+    Gray,
+    /// Three channels.
+    Rgb,
+}
+
+/// The filter of a resize.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ResizeFilter {
+    /// Bilinear with antialiasing, as Pillow's `Image.resize(…, BILINEAR)`.
+    BilinearAntialias,
+}
+
+/// The part of an image that a crop keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum CropRegion {
+    /// The largest centred square.
+    CenterSquare {},
+    /// The box of both lungs, found by the segmentation model of another bundle.
+    LungField {
+        /// `name/version` of that bundle.
+        bundle: String,
+        /// What to do when the lungs are not found.
+        fallback: LungFallback,
+    },
+}
+
+/// What a lung-field crop does when the lungs are not found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LungFallback {
+    /// Mirror the lung that was found; where none was, keep the whole image.
+    Mirror,
+    /// Keep the whole image.
+    Whole,
+}
+
+/// A recipe: steps in order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// The steps.
+    #[serde(rename = "step")]
+    pub steps: Vec<Step>,
+}
+
+/// A recipe that makes no sense.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("preprocess.step[{index}]: {problem}")]
+pub struct RecipeError {
+    /// The step's place, from 0.
+    pub index: usize,
+    /// What is wrong and what is expected.
+    pub problem: String,
+}
+
+impl Recipe {
+    /// Checks each step's parameters and the order of the steps.
+    ///
+    /// # Errors
+    /// The first [`RecipeError`].
+    pub fn check(&self) -> Result<(), RecipeError> {
+        let fail = |index, problem: &str| Err(RecipeError { index, problem: problem.to_owned() });
+        if !matches!(self.steps.first(), Some(Step::Decode { .. })) {
+            return fail(0, "a recipe begins with op = \"decode\"");
+        }
+        let mut channels = 1_usize;
+        for (index, step) in self.steps.iter().enumerate() {
+            if let Err(problem) = check_step(step, index, &mut channels) {
+                return fail(index, problem);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Checks one step on an image of `channels` channels and says how many it leaves.
+fn check_step(step: &Step, index: usize, channels: &mut usize) -> Result<(), &'static str> {
+    let require = |holds: bool, problem| if holds { Ok(()) } else { Err(problem) };
+    match step {
+        Step::Decode { color } => {
+            *channels = if *color == Color::Rgb { 3 } else { 1 };
+            require(index == 0, "op = \"decode\" stands only at the beginning")
+        }
+        Step::Voi {} | Step::Quantise8 {} => Ok(()),
+        Step::Crop { region } => match region {
+            CropRegion::CenterSquare {} => Ok(()),
+            CropRegion::LungField { bundle, .. } => require(
+                bundle.split_once('/').is_some_and(|(name, version)| {
+                    name.parse::<crate::domain::ModelName>().is_ok()
+                        && version.parse::<crate::domain::ModelVersion>().is_ok()
+                }),
+                "region.bundle is written as \"name/version\"",
+            ),
+        },
+        Step::Resize { width, height, .. } => require(
+            (1..=4096).contains(width) && (1..=4096).contains(height),
+            "width and height lie between 1 and 4096",
+        ),
+        Step::ClipPercentile { low, high } => {
+            require(*low >= 0.0 && low < high && *high <= 100.0, "0 <= low < high <= 100 must hold")
+        }
+        Step::Scale { factor } => {
+            require(factor.is_finite() && *factor != 0.0, "factor is a finite number other than 0")
+        }
+        Step::Normalise { mean, std } => {
+            let fits = |n: usize| n == 1 || n == *channels;
+            require(
+                fits(mean.len()) && fits(std.len()),
+                "mean and std have one value, or one a channel",
+            )?;
+            require(
+                mean.iter().all(|m| m.is_finite()) && std.iter().all(|s| s.is_finite() && *s > 0.0),
+                "mean is finite, std is finite and above 0",
+            )
+        }
+        Step::Replicate { channels: n } => {
+            require(*channels == 1, "only an image of one channel can be replicated")?;
+            require((2..=4).contains(n), "channels lies between 2 and 4")?;
+            *channels = usize::from(*n);
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Recipe, String> {
+        let recipe: Recipe = toml::from_str(text).map_err(|error| error.to_string())?;
+        recipe.check().map_err(|error| error.to_string())?;
+        Ok(recipe)
+    }
+
+    #[test]
+    fn reads_a_recipe_and_keeps_its_order() {
+        let text = r#"
+            step = [
+                { op = "decode", color = "gray" },
+                { op = "voi" },
+                { op = "crop", region = { kind = "lung_field", bundle = "lung_field/1", fallback = "mirror" } },
+                { op = "resize", width = 224, height = 224, filter = "bilinear_antialias" },
+                { op = "clip_percentile", low = 1, high = 99 },
+                { op = "quantise8" },
+                { op = "scale", factor = 0.00392156862745098 },
+                { op = "replicate", channels = 3 },
+                { op = "normalise", mean = [0.4, 0.4, 0.4], std = [0.2, 0.2, 0.2] },
+            ]"#;
+        let recipe = parse(text).unwrap();
+        assert_eq!(recipe.steps.len(), 9);
+        let again: Recipe = toml::from_str(&toml::to_string(&recipe).unwrap()).unwrap();
+        assert_eq!(again, recipe);
+    }
+
+    #[test]
+    fn refuses_what_makes_no_sense() {
+        let decode = r#"{ op = "decode", color = "gray" }"#;
+        for (step, word) in [
+            (r#"{ op = "sharpen" }"#, "sharpen"),
+            (r#"{ op = "quantise8", bits = 7 }"#, "bits"),
+            (r#"{ op = "scale", factor = 0.0 }"#, "factor"),
+            (r#"{ op = "resize", width = 0, height = 9, filter = "bilinear_antialias" }"#, "width"),
+            (r#"{ op = "clip_percentile", low = 9, high = 9 }"#, "low"),
+            (r#"{ op = "normalise", mean = [1.0, 2.0], std = [1.0] }"#, "mean"),
+            (r#"{ op = "replicate", channels = 9 }"#, "channels"),
+            (decode, "beginning"),
+        ] {
+            let error = parse(&format!("step = [{decode}, {step}]")).unwrap_err();
+            assert!(error.contains(word), "{step}: {error}");
+        }
+        assert!(parse("step = [{ op = \"quantise8\" }]").unwrap_err().contains("decode"));
+    }
+}

@@ -1,0 +1,14 @@
+//! Hilum: a gRPC model server for image-classifying CNNs.
+//!
+//! The rooms below stand in the order of their floors (see ARCHITECTURE.md): a room may use the
+//! rooms before it, never one after it.
+
+#![forbid(unsafe_code)]
+
+pub mod domain;
+
+pub mod lifecycle;
+
+pub mod imaging;
+
+pub mod proto;

@@ -1,0 +1,157 @@
+//! Accepts connections, bounds how many there are, and closes them in good order.
+//!
+//! On close each connection gets its GOAWAY (HTTP/2) or `Connection: close` (HTTP/1.1); one that
+//! is idle ends at once, one with work in flight ends after it; on abort the rest are cut.
+//! This file must never look into a request.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulConnection;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tower::Service;
+
+use super::Shutdown;
+
+/// The bounds of a listener's connections.
+#[derive(Debug, Clone)]
+pub struct ConnectionLimits {
+    /// Connections at a time; a further one waits in the kernel's backlog.
+    pub max_connections: usize,
+    /// Requests at a time on one HTTP/2 connection.
+    pub max_concurrent_streams: u32,
+    /// Bytes of a request's header list.
+    pub max_header_list_bytes: u32,
+    /// An HTTP/2 peer that is silent for this long is pinged.
+    pub keepalive_interval: Duration,
+    /// A peer that answers neither a ping nor sends its HTTP/1.1 head within this is cut.
+    pub keepalive_timeout: Duration,
+}
+
+/// The protocols that a listener speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpVersion {
+    /// HTTP/2 with prior knowledge only, as gRPC needs it.
+    Http2,
+    /// HTTP/1.1 or HTTP/2, as the peer begins.
+    Any,
+}
+
+/// Serves `listener` until `shutdown` closes and the last connection is gone or aborted.
+pub async fn serve_connections<S, B>(
+    listener: TcpListener,
+    service: S,
+    version: HttpVersion,
+    limits: ConnectionLimits,
+    shutdown: Shutdown,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let builder = Arc::new(builder(version, &limits));
+    let places = Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS)));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.closed() => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        match accepted {
+            Ok((stream, place)) => {
+                let service = service.clone();
+                let (builder, shutdown) = (Arc::clone(&builder), shutdown.clone());
+                connections.spawn(async move {
+                    connection(stream, service, builder, shutdown).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: without a pause this loop would spin.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    Ok((stream, place))
+}
+
+fn builder(version: HttpVersion, limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.keepalive_timeout);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.max_concurrent_streams)
+        .max_header_list_size(limits.max_header_list_bytes)
+        .keep_alive_interval(limits.keepalive_interval)
+        .keep_alive_timeout(limits.keepalive_timeout)
+        // The protocol's own 64 KiB windows cost a round trip for each 64 KiB of a tensor.
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(4 << 20);
+    match version {
+        HttpVersion::Http2 => builder.http2_only(),
+        HttpVersion::Any => builder,
+    }
+}
+
+async fn connection<S, B>(
+    stream: TcpStream,
+    service: S,
+    builder: Arc<auto::Builder<TokioExecutor>>,
+    shutdown: Shutdown,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let service = tower::util::MapResponse::new(service, |response: Response<B>| {
+        response.map(|body| body.map_err(Into::into).boxed_unsync())
+    });
+    let served = builder
+        .serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
+    let mut served = pin!(served);
+    let ended = tokio::select! {
+        ended = served.as_mut() => ended,
+        () = shutdown.closed() => {
+            GracefulConnection::graceful_shutdown(served.as_mut());
+            tokio::select! {
+                ended = served.as_mut() => ended,
+                () = shutdown.aborted() => return,
+            }
+        }
+    };
+    if let Err(error) = ended {
+        // A peer that hangs up is no event for the operator.
+        tracing::debug!(%error, "a connection ended with an error");
+    }
+}

@@ -1,0 +1,104 @@
+"""`python -m training`: train a recipe into a bundle, or recompute a bundle's figures.
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 committed figures do not repeat.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from . import recipes
+from .errors import NotRepeated, TrainingError
+
+_EXAMPLES = """examples:
+  python -m training mnist-1 --data ../data/mnist --out models/mnist/1
+  python -m training evaluate models/mnist/1 --data ../data/mnist
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except NotRepeated as found:
+        print(f"not repeated: {found}", file=sys.stderr)
+        return 3
+    except TrainingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; training goes on from its last finished epoch when the command is given again", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        "python -m training", description=__doc__, epilog=_EXAMPLES, formatter_class=formatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command, summary in recipes.summaries().items():
+        _add_recipe(commands.add_parser(command, help=summary, description=summary), command)
+    line = "recompute a bundle's figures from its model.onnx and compare them with its evaluation.json"
+    evaluate = commands.add_parser("evaluate", help=line, description=line)
+    evaluate.add_argument("bundle", type=Path, help="the bundle's folder")
+    evaluate.add_argument("--data", type=Path, required=True, metavar="DIR", help="the data set's folder")
+    evaluate.set_defaults(run=_evaluate)
+    return parser
+
+
+def _add_recipe(parser: argparse.ArgumentParser, command: str) -> None:
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="DIR", help="the data set's folder")
+    add("--out", type=Path, required=True, metavar="DIR", help="the bundle to write, <model>/<version>")
+    add("--replace", action="store_true", help="put the new bundle in the place of one that exists")
+    add("--checkpoints", type=Path, default=Path(".checkpoints"), metavar="DIR", help="default: .checkpoints")
+    add("--seeds", type=_seeds, metavar="N,N", help="seeds to train; the best by validation is kept")
+    add("--epochs", type=_positive, metavar="N", help="default: the recipe's")
+    add("--limit", type=_positive, metavar="N", help="use the first N training images only, to try things out")
+    add("--previous-version", metavar="V", help="the version this one follows, for the provenance")
+    parser.set_defaults(run=_train, command=command)
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    return tuple(_positive(part) for part in text.split(","))
+
+
+def _train(options: argparse.Namespace) -> int:
+    # Imported here: the frameworks take seconds to load, which neither --help nor evaluate should wait for.
+    from .evaluation import summary
+    from .train import Options, train
+
+    names = Options.__dataclass_fields__
+    entry = train(recipes.recipe(options.command), Options(**{name: getattr(options, name) for name in names}))
+    print(f"{summary(entry)}\nwritten: {options.out}")
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from . import evaluation
+
+    manifest, committed = evaluation.read_bundle(options.bundle)
+    dataset = recipes.loader(manifest["name"])(options.data)
+    if dataset.digest != manifest["provenance"]["data_digest"]:
+        print("note: not the bytes that the model was made with (another order, perhaps)", file=sys.stderr)
+    old = committed["datasets"][0]
+    now = evaluation.evaluate(options.bundle / manifest["model"]["file"], dataset.test, old["name"])
+    print(evaluation.summary(now))
+    if found := evaluation.differences(old, now):
+        raise NotRepeated("\n  ".join([f"{options.bundle}", *found]))
+    print("the committed figures repeat")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""Writes a bundle folder: all of it or none of it.
+
+Files are laid down in a hidden folder beside the target, which takes the target's name when everything is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .errors import TrainingError
+from .model_file import INPUT, OUTPUT
+from .provenance import Provenance
+from .recipe import Recipe
+
+_SCHEMA = Path(__file__).parents[1] / "docs" / "bundle.schema.json"
+
+
+def target(out: Path, model: str, replace: bool) -> str:
+    """Check that `out` can become a bundle of `model` and return the version, its last component."""
+    folder = out.resolve()
+    if not re.fullmatch(r"[1-9][0-9]*", folder.name) or folder.parent.name != model:
+        raise TrainingError(f"--out {out}: must end in {model}/<number>, such as models/{model}/1")
+    if out.exists() and not replace:
+        raise TrainingError(f"--out {out}: exists already; --replace puts the new bundle in its place")
+    return folder.name
+
+
+@contextmanager
+def staged(out: Path) -> Iterator[Path]:
+    """An empty folder that becomes `out` if the block ends without an error and vanishes if it does not."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # The same file system as the target: a rename is atomic only there.
+    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
+    try:
+        yield aside
+        aside.chmod(0o755)
+        if out.exists():
+            old = aside.with_name(aside.name.replace("partial", "old"))
+            out.rename(old)
+            aside.rename(out)
+            shutil.rmtree(old)
+        else:
+            aside.rename(out)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def manifest(recipe: Recipe, version: str, model: Path, provenance: Provenance) -> dict:
+    """The contents of bundle.toml."""
+    interface = recipe.interface
+    return {
+        "schema": 1,
+        "name": recipe.model,
+        "version": version,
+        "task": "multiclass",
+        "labels": list(recipe.labels),
+        "model": {
+            "file": model.name,
+            "sha256": sha256(model),
+            "layout": "NCHW",
+            "precision": "fp32",
+            "input": [{"name": INPUT, "dtype": "FP32", "shape": [-1, *interface.image_shape]}],
+            "output": [{"name": OUTPUT, "role": "scores", "dtype": "FP32", "shape": [-1, interface.classes]}],
+        },
+        "intended_use": {"medical": False, "notice": "", "population": recipe.card.population, "views": []},
+        # Softmax is inside the graph.
+        "postprocess": {"activation": "none"},
+        "batching": asdict(recipe.batching),
+        "provenance": {key: value for key, value in asdict(provenance).items() if value is not None},
+    }
+
+
+def validate(contents: dict, schema: Path = _SCHEMA) -> None:
+    """Check a manifest against the schema that the service's types generate; without the file nothing is checked."""
+    if not schema.exists():
+        return
+    import jsonschema
+
+    validator = jsonschema.Draft202012Validator(json.loads(schema.read_text(encoding="utf-8")))
+    problems = [f"{error.json_path}: {error.message}" for error in validator.iter_errors(contents)]
+    if problems:
+        raise TrainingError(f"bundle.toml would not fit {schema.name}: {'; '.join(problems)}")
+
+
+def to_toml(contents: dict) -> str:
+    """TOML of nested dicts, lists of dicts and plain values."""
+    return "\n".join(_lines(contents, "")).strip() + "\n"
+
+
+def _lines(table: dict, path: str) -> Iterator[str]:
+    nested = {key: value for key, value in table.items() if _is_table(value)}
+    for key, value in table.items():
+        if key not in nested:
+            # JSON's strings, numbers, booleans and flat lists are TOML as they are.
+            yield f"{key} = {json.dumps(value, ensure_ascii=False)}"
+    for key, value in nested.items():
+        name = f"{path}{key}"
+        for part in value if isinstance(value, list) else [value]:
+            yield ""
+            yield f"[[{name}]]" if isinstance(value, list) else f"[{name}]"
+            yield from _lines(part, f"{name}.")
+
+
+def _is_table(value: object) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and bool(value) and isinstance(value[0], dict))
+
+
+def to_json(contents: dict) -> str:
+    """Indented JSON with each list of numbers on one line."""
+    text = json.dumps(contents, indent=2, ensure_ascii=False)
+    return re.sub(r"\[\s+([-+.,\deE\s]+?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
+
+
+def write_sums(folder: Path) -> None:
+    """SHA256SUMS over every other file, as `sha256sum` writes it, sorted by name."""
+    files = sorted(path.name for path in folder.iterdir() if path.name != "SHA256SUMS")
+    (folder / "SHA256SUMS").write_text("".join(f"{sha256(folder / name)}  {name}\n" for name in files))
+
+
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def today() -> str:
+    """The date in UTC, ISO 8601."""
+    return datetime.now(UTC).date().isoformat()
