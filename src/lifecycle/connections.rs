@@ -155,3 +155,59 @@ async fn connection<S, B>(
         tracing::debug!(%error, "a connection ended with an error");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    fn limits() -> ConnectionLimits {
+        ConnectionLimits {
+            max_connections: 4,
+            max_concurrent_streams: 8,
+            max_header_list_bytes: 16 << 10,
+            keepalive_interval: Duration::from_secs(30),
+            keepalive_timeout: Duration::from_secs(10),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_idle_connection_does_not_hold_the_end_up_and_work_in_flight_is_answered() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (entered, gate) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let service = {
+            let (entered, gate) = (Arc::clone(&entered), Arc::clone(&gate));
+            tower::service_fn(move |_: Request<Incoming>| {
+                let (entered, gate) = (Arc::clone(&entered), Arc::clone(&gate));
+                async move {
+                    entered.add_permits(1);
+                    drop(gate.acquire().await);
+                    Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"done"))))
+                }
+            })
+        };
+        let shutdown = Shutdown::new();
+        let server = tokio::spawn(serve_connections(
+            listener,
+            service,
+            HttpVersion::Any,
+            limits(),
+            shutdown.clone(),
+        ));
+        let idle = TcpStream::connect(address).await.unwrap();
+        let mut busy = TcpStream::connect(address).await.unwrap();
+        busy.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        drop(entered.acquire().await.unwrap());
+        shutdown.close();
+        gate.add_permits(1);
+        let mut answer = String::new();
+        let bound = Duration::from_secs(20);
+        tokio::time::timeout(bound, busy.read_to_string(&mut answer)).await.unwrap().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"), "{answer}");
+        tokio::time::timeout(Duration::from_secs(5), server).await.unwrap().unwrap();
+        drop(idle);
+    }
+}
