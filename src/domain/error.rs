@@ -5,8 +5,7 @@
 
 use std::time::Duration;
 
-/// What sort of failure a caller is told of. The order is the order of the table in
-/// `docs/errors.md`.
+/// What sort of failure a caller is told of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// The request is wrong by itself: a name, a type, a shape or a byte count.
