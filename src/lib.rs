@@ -9,6 +9,8 @@ pub mod domain;
 
 pub mod lifecycle;
 
+pub mod telemetry;
+
 pub mod imaging;
 
 pub mod proto;
