@@ -13,4 +13,6 @@ pub mod telemetry;
 
 pub mod imaging;
 
+pub mod engine;
+
 pub mod proto;
