@@ -15,4 +15,6 @@ pub mod imaging;
 
 pub mod engine;
 
+pub mod batcher;
+
 pub mod proto;
