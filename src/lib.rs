@@ -17,4 +17,6 @@ pub mod engine;
 
 pub mod batcher;
 
+pub mod bundle;
+
 pub mod proto;
