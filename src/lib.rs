@@ -19,4 +19,6 @@ pub mod batcher;
 
 pub mod bundle;
 
+pub mod catalog;
+
 pub mod proto;
