@@ -21,4 +21,6 @@ pub mod bundle;
 
 pub mod catalog;
 
+pub mod pipeline;
+
 pub mod proto;
