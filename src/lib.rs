@@ -24,3 +24,9 @@ pub mod catalog;
 pub mod pipeline;
 
 pub mod proto;
+
+pub mod oip;
+
+pub mod rpc;
+
+pub mod http;
