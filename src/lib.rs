@@ -30,3 +30,11 @@ pub mod oip;
 pub mod rpc;
 
 pub mod http;
+
+pub mod config;
+
+pub mod app;
+
+pub mod client;
+
+pub mod commands;
