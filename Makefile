@@ -1,11 +1,36 @@
-.PHONY: help test check
+# The commands of the house. Needed: the Rust toolchain, a C linker, Python 3 with pip or venv, make.
+PYTHON ?= python3
+# Suites that need real clients or servers, each a target of its own; `test-all` runs them after `test`.
+SUITES :=
+
+.PHONY: help run test test-all check onnxruntime test-models test-onnxruntime $(SUITES)
+.NOTPARALLEL:
+
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
-test: ## everything that needs no extra server
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: onnxruntime ## build, and serve the models under models/ on ports 8001 (gRPC) and 8002
+	cargo run --locked --release -- serve
+
+test: onnxruntime test-onnxruntime test-models ## everything that needs no extra client or server
 	cargo test --locked
-	cd models/mnist/1 && sha256sum --quiet -c SHA256SUMS
-	cd models/mnist/2 && sha256sum --quiet -c SHA256SUMS
-check: ## formatting, lints, documentation
+
+test-all: test $(SUITES) ## `test`, then the suites with real clients and servers
+
+check: ## formatting, lints, documentation; licences and sources where cargo-deny is installed
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+	@if cargo deny --version >/dev/null 2>&1; \
+	then cargo deny --locked check licenses bans sources; \
+	else echo "cargo-deny is not installed: licences, bans and sources are not checked"; fi
+
+onnxruntime: ## put ONNX Runtime's library into .onnxruntime/ (HILUM_ORT_WHEEL=PATH: from a wheel at hand)
+	@$(PYTHON) deploy/onnxruntime/fetch.py
+
+test-onnxruntime: ## how ONNX Runtime is fetched, without a network
+	$(PYTHON) -m unittest discover --start-directory deploy/onnxruntime --buffer
+
+test-models: ## the checksums of the bundles under models/
+	@set -e; for sums in models/*/*/SHA256SUMS; do \
+	(cd "$$(dirname "$$sums")" && sha256sum --quiet --check SHA256SUMS); done
