@@ -17,6 +17,8 @@ pub struct Mention {
     pub global: bool,
     /// In a `use` or an `extern crate`.
     pub import: bool,
+    /// In a `use` or an `extern crate` that others see: `pub`, `pub(crate)` and so on.
+    pub public: bool,
     /// The inline modules around it, outermost first.
     pub scope: Vec<String>,
     /// Line, from 1.
@@ -43,8 +45,8 @@ pub struct Source {
     pub locals: HashSet<String>,
     /// The leading inner doc comment, one line a line.
     pub doc: String,
-    /// Lines with `#[path = …]`.
-    pub path_attributes: Vec<usize>,
+    /// Lines that bring code in from elsewhere: `#[path = …]` and `include!("…")`.
+    pub elsewhere: Vec<usize>,
 }
 
 /// Words that are no start of a path although a `::` may follow.
@@ -114,9 +116,18 @@ impl Reader {
             TokenTree::Ident(ident) => match ident.to_string().as_str() {
                 // `use<'a>` in a bound names no path.
                 "use" if !is_punct(next, '<') => {
-                    self.tree(tokens, at + 1, &Mention::new(true, &self.scope))
+                    let public = is_public(&tokens[..at]);
+                    self.tree(
+                        tokens,
+                        at + 1,
+                        &Mention { public, ..Mention::new(true, &self.scope) },
+                    )
                 }
                 "extern" if is_ident(next, "crate") => self.extern_crate(tokens, at + 2),
+                "include" if is_punct(next, '!') && begins_with_literal(tokens.get(at + 2)) => {
+                    self.source.elsewhere.push(ident.span().start().line);
+                    at + 3
+                }
                 "mod" => self.module(tokens, at + 1),
                 word if KEYWORDS.contains(&word) => at + 1,
                 _ if at > 0 && is_punct(tokens.get(at - 1), '$') && *ident != "crate" => at + 1,
@@ -140,7 +151,7 @@ impl Reader {
             && matches!(tokens.get(1), Some(TokenTree::Group(group))
                 if sets_path(&group.stream().into_iter().collect::<Vec<_>>()));
         if conditional || (is_ident(tokens.first(), "path") && sets_path(tokens)) {
-            self.source.path_attributes.push(tokens[0].span().start().line);
+            self.source.elsewhere.push(tokens[0].span().start().line);
         }
         self.walk(tokens, true);
     }
@@ -154,8 +165,8 @@ impl Reader {
             !segment.is_empty() && segment.chars().all(|c| c.is_alphanumeric() || c == '_')
         };
         if (global || segments.len() > 1) && segments.iter().all(is_name) {
-            let scope = self.scope.clone();
-            self.source.mentions.push(Mention { segments, global, import: false, scope, line });
+            let mention = Mention::new(false, &self.scope);
+            self.source.mentions.push(Mention { segments, global, line, ..mention });
         }
     }
 
@@ -166,9 +177,9 @@ impl Reader {
             self.source.mentions.push(Mention {
                 segments: vec![if itself { "crate".to_owned() } else { name }],
                 global: !itself,
-                import: true,
-                scope: self.scope.clone(),
+                public: is_public(&tokens[..at - 2]),
                 line: ident.span().start().line,
+                ..Mention::new(true, &self.scope)
             });
         }
         at + 1
@@ -268,7 +279,8 @@ impl Reader {
 
 impl Mention {
     fn new(import: bool, scope: &[String]) -> Self {
-        Self { segments: Vec::new(), global: false, import, scope: scope.to_vec(), line: 0 }
+        let (segments, scope) = (Vec::new(), scope.to_vec());
+        Self { segments, global: false, import, public: false, scope, line: 0 }
     }
 }
 
@@ -303,6 +315,21 @@ fn is_punct(token: Option<&TokenTree>, wanted: char) -> bool {
 
 fn is_ident(token: Option<&TokenTree>, wanted: &str) -> bool {
     matches!(token, Some(TokenTree::Ident(ident)) if ident == wanted)
+}
+
+/// Whether a `pub`, with or without a restriction, ends the tokens before an item.
+fn is_public(before: &[TokenTree]) -> bool {
+    match before {
+        [.., public, TokenTree::Group(group)] if group.delimiter() == Delimiter::Parenthesis => {
+            is_ident(Some(public), "pub")
+        }
+        _ => is_ident(before.last(), "pub"),
+    }
+}
+
+fn begins_with_literal(token: Option<&TokenTree>) -> bool {
+    matches!(token, Some(TokenTree::Group(group))
+        if matches!(group.stream().into_iter().next(), Some(TokenTree::Literal(_))))
 }
 
 /// Whether `::` stands at `at`.

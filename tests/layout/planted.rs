@@ -45,6 +45,7 @@ fn house(page: &str, extra: &[(&str, &str)]) -> tempfile::TempDir {
         ("tower.rs", "use crate::{attic::Reader, cellar::{self, wine}, ground::*};\n"),
     ];
     std::fs::write(folder.path().join("ARCHITECTURE.md"), page).unwrap();
+    std::fs::write(folder.path().join("Cargo.toml"), "[dependencies]\nort = \"2\"\n").unwrap();
     for (name, body) in sound {
         write(folder.path(), name, &format!("{DOC}{body}"));
     }
@@ -207,6 +208,33 @@ fn a_crate_stays_behind_its_gate() {
 }
 
 #[test]
+fn a_crate_is_not_passed_on_past_its_gate() {
+    for body in [
+        "pub use ort;",
+        "pub(crate) use ort::Session;",
+        "pub use {std::fs, ort::*};",
+        "pub extern crate ort;",
+        "pub(in crate::cellar) use ort::Session as Run;",
+    ] {
+        caught(Rule::Gates, "cellar/wine.rs", body, 1);
+    }
+    passes("cellar/wine.rs", "pub struct S(ort::Session);\nuse ort::Session;\npub use std::fs;");
+
+    for (dependency, count) in [
+        ("[dependencies.runtime]\npackage = \"ort\"", 1),
+        ("[target.'cfg(unix)'.dev-dependencies]\nhealth = { package = \"tonic-health\" }", 1),
+        ("[dependencies]\nort = { version = \"2\", package = \"ort\" }", 0),
+        ("[dependencies]\nfiles = { package = \"tempfile\" }\n[package]\nname = \"ort\"", 0),
+    ] {
+        let folder = house(PAGE, &[]);
+        std::fs::write(folder.path().join("Cargo.toml"), dependency).unwrap();
+        let found = inspect(folder.path(), &Allowances::default()).unwrap();
+        assert_eq!(found.len(), count, "{dependency}\n{found:?}");
+        assert!(found.iter().all(|breach| breach.rule == Rule::Gates));
+    }
+}
+
+#[test]
 fn the_table_and_the_rooms_are_the_same() {
     let found = breaches(&[("shed/mod.rs", DOC), ("garden.rs", DOC), ("bin/tool.rs", DOC)]);
     let seen: Vec<_> = found.iter().map(|b| (b.rule, b.file.as_str())).collect();
@@ -283,8 +311,10 @@ fn no_module_has_a_name_that_says_nothing() {
 fn a_module_lies_where_its_name_says() {
     caught(Rule::Modules, "tower.rs", "#[path = \"elsewhere.rs\"]\nmod view;", 1);
     caught(Rule::Modules, "tower.rs", "#[cfg_attr(unix, path = \"unix.rs\")]\nmod view;", 1);
+    caught(Rule::Modules, "tower.rs", "fn f() { include!(\"elsewhere.rs\") }", 1);
     caught(Rule::Modules, "lib.rs", "pub mod tower;\npub mod shed { pub struct Spade; }", 2);
     caught(Rule::Modules, "main.rs", "mod tower;\nfn main() {}", 1);
     caught(Rule::Rust, "tower.rs", "fn f( {", 0);
-    passes("tower.rs", "#[get(path = \"/view\")]\nfn view() {}");
+    passes("tower.rs", "#[get(path = \"/view\")]\nfn view() { include_str!(\"page.html\") }");
+    passes("tower.rs", "include!(concat!(env!(\"OUT_DIR\"), \"/tables.rs\"));");
 }

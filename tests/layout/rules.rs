@@ -80,6 +80,7 @@ pub fn inspect(root: &Path, allowances: &Allowances<'_>) -> Result<Vec<Breach>, 
     list(&root.join("src"), "", &mut names)?;
     let mut house = House { page: &page, allowances, breaches: Vec::new() };
     house.rooms(&names);
+    house.manifest(root)?;
     let mut files = Vec::new();
     for name in names {
         let text = read(&root.join("src").join(&name))?;
@@ -128,7 +129,7 @@ impl House<'_> {
             let path = mention.segments.join("::");
             match self.target(file, mention) {
                 Target::Room(target) => self.floor(file, mention.line, &path, &target),
-                Target::Crate(name) => self.gate(file, mention.line, &name),
+                Target::Crate(name) => self.gate(file, mention, &name),
                 Target::Root if file.name != "lib.rs" => self.add(
                     Rule::Floors,
                     &file.name,
@@ -157,14 +158,39 @@ impl House<'_> {
         self.add(Rule::Floors, &file.name, line, text);
     }
 
-    fn gate(&mut self, file: &File, line: usize, name: &str) {
+    fn gate(&mut self, file: &File, mention: &Mention, name: &str) {
         let page = self.page;
         for gate in page.gates.iter().filter(|gate| gate.watches(name)) {
             if !gate.admits(&file.name) {
                 let text = format!("{name} may be named only in {}", gate.places.join(", "));
-                self.add(Rule::Gates, &file.name, line, text);
+                self.add(Rule::Gates, &file.name, mention.line, text);
+            } else if mention.public {
+                let text = format!("passes {name} on past its gate: wrap what others need of it");
+                self.add(Rule::Gates, &file.name, mention.line, text);
             }
         }
+    }
+
+    /// A crate behind a gate keeps its name, else the gate would not know it.
+    fn manifest(&mut self, root: &Path) -> Result<(), String> {
+        let text = read(&root.join("Cargo.toml"))?;
+        let manifest: toml::Table = text.parse().map_err(|error| format!("Cargo.toml: {error}"))?;
+        let mut tables = vec![&manifest];
+        while let Some(table) = tables.pop() {
+            for (key, value) in table {
+                let Some(inner) = value.as_table() else { continue };
+                tables.push(inner);
+                let package = inner.get("package").and_then(toml::Value::as_str);
+                let Some(package) = package.filter(|package| *package != key) else { continue };
+                let page = self.page;
+                if page.gates.iter().any(|gate| gate.watches(&package.replace('-', "_"))) {
+                    let text =
+                        format!("{package} is renamed to {key}, which hides it from its gate");
+                    self.add(Rule::Gates, "Cargo.toml", 0, text);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn target(&self, file: &File, mention: &Mention) -> Target {
@@ -263,8 +289,8 @@ impl House<'_> {
 
     /// A module lies where its name says, and no room hides inside a root.
     fn modules(&mut self, file: &File) {
-        for line in &file.source.path_attributes {
-            let text = "#[path] hides where a module lies: put the file where its name says";
+        for line in &file.source.elsewhere {
+            let text = "hides where code lies: put the file where its module's name says";
             self.add(Rule::Modules, &file.name, *line, text);
         }
         for module in file.source.modules.iter().filter(|module| module.depth == 0) {
