@@ -114,8 +114,7 @@ impl Reader {
                 at + 1
             }
             TokenTree::Ident(ident) => match ident.to_string().as_str() {
-                // `use<'a>` in a bound names no path.
-                "use" if !is_punct(next, '<') => {
+                "use" => {
                     let public = is_public(&tokens[..at]);
                     self.tree(
                         tokens,

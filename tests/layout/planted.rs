@@ -108,6 +108,7 @@ fn a_room_uses_no_neighbour_and_no_later_floor() {
         "macro_rules! m { () => { $crate::tower::view() }; }",
         "macro_rules! m { ($x:ident) => { use $crate::{ground, tower::$x}; }; }",
         "macro_rules! m { ($x:ident) => { crate::$x::view() }; }",
+        "macro_rules! m { ($ground:ident) => { crate::$ground::view() }; }",
         "m!(crate::{tower});",
         "#[derive(crate::tower::View)] struct S;",
         "#[serde(with = \"crate::tower::view\")] struct S;",
