@@ -1,4 +1,4 @@
-//! What ARCHITECTURE.md says: the table of floors, the table of gates, the rooms that come later.
+//! What ARCHITECTURE.md says: floors, gates, rooms that come later, tests that hold an invariant.
 //!
 //! Tables are found by their headings. This file must never hold a room's or a crate's name of its
 //! own.
@@ -12,6 +12,8 @@ pub struct Page {
     pub floors: BTreeMap<String, u32>,
     /// Each gate: patterns of crate names (`*` at the end stands for any rest) and the only places.
     pub gates: Vec<Gate>,
+    /// The tests that are said to hold an invariant; the function's name is the last part.
+    pub tests: Vec<String>,
 }
 
 /// A crate that may be named in some places only.
@@ -57,7 +59,9 @@ impl Page {
             }
             gates.push(gate);
         }
-        Ok(Self { floors, gates })
+        let held = table(text, "### Held by")?;
+        let tests = held.iter().filter_map(|row| row.last()).flat_map(quoted).collect();
+        Ok(Self { floors, gates, tests })
     }
 }
 

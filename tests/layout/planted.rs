@@ -26,6 +26,11 @@ Planned rooms: `garden`, later.
 | `prost` | `tower`, `attic/wire.rs` |
 | `dicom*` | `attic/dicom` |
 | `clap` | `main.rs` |
+
+### Held by
+| | what | test |
+|---|---|---|
+| 1 | doors open | `ground::opens` |
 ";
 
 const DOC: &str = "//! What it is for.\n//! It must\n//! never sing.\n";
@@ -36,7 +41,7 @@ fn house(page: &str, extra: &[(&str, &str)]) -> tempfile::TempDir {
     let sound = [
         ("lib.rs", "pub mod attic;\npub mod cellar;\npub mod ground;\npub mod tower;\n"),
         ("main.rs", "use hilum::tower::View;\nfn main() { clap::run(View) }\n"),
-        ("ground.rs", "pub struct Word;\n"),
+        ("ground.rs", "pub struct Word;\nfn opens() {}\n"),
         ("cellar/mod.rs", "mod wine;\nuse crate::ground::Word;\nuse ort::Session;\n"),
         ("cellar/wine.rs", "use super::super::ground;\nuse super::Rack;\n"),
         ("attic/mod.rs", "mod dicom;\nmod wire;\npub use dicom::Reader;\n"),
@@ -249,10 +254,22 @@ fn the_table_and_the_rooms_are_the_same() {
 }
 
 #[test]
+fn a_test_that_the_page_names_exists() {
+    let page = PAGE.replace("`ground::opens`", "`ground::opens`, `tests/view.py::test_view`");
+    let folder = house(&page, &[]);
+    let found = inspect(folder.path(), &Allowances::default()).unwrap();
+    assert!(found.len() == 1 && found[0].rule == Rule::Tests, "{found:?}");
+    std::fs::create_dir(folder.path().join("tests")).unwrap();
+    std::fs::write(folder.path().join("tests/view.py"), "def test_view(): ...").unwrap();
+    assert!(inspect(folder.path(), &Allowances::default()).unwrap().is_empty());
+}
+
+#[test]
 fn a_page_that_contradicts_itself_is_refused() {
     for (page, word) in [
         (PAGE.replace("## Floors", "## Storeys"), "## Floors"),
         (PAGE.replace("## Third-party gates", "## Doors"), "## Third-party gates"),
+        (PAGE.replace("### Held by", "### Kept by"), "### Held by"),
         (PAGE.replace("| `tower` |", "| `tower`, `ground` |"), "twice"),
         (PAGE.replace("| 3 |", "| three |"), "three"),
         (PAGE.replace("| `cellar` |", "| `dungeon` |"), "dungeon"),

@@ -34,6 +34,7 @@ pub enum Rule {
     Names,
     Modules,
     Rust,
+    Tests,
 }
 
 #[derive(Debug)]
@@ -77,10 +78,11 @@ pub fn inspect(root: &Path, allowances: &Allowances<'_>) -> Result<Vec<Breach>, 
     let page = read(&root.join("ARCHITECTURE.md"))?;
     let page = Page::read(&page)?;
     let mut names = Vec::new();
-    list(&root.join("src"), "", &mut names)?;
+    list(&root.join("src"), "", &[".rs"], &mut names)?;
     let mut house = House { page: &page, allowances, breaches: Vec::new() };
     house.rooms(&names);
     house.manifest(root)?;
+    house.tests(root, &names)?;
     let mut files = Vec::new();
     for name in names {
         let text = read(&root.join("src").join(&name))?;
@@ -188,6 +190,29 @@ impl House<'_> {
                         format!("{package} is renamed to {key}, which hides it from its gate");
                     self.add(Rule::Gates, "Cargo.toml", 0, text);
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// A test that the page names is there.
+    fn tests(&mut self, root: &Path, sources: &[String]) -> Result<(), String> {
+        let mut code = String::new();
+        for name in sources {
+            code.push_str(&read(&root.join("src").join(name))?);
+        }
+        let mut names = Vec::new();
+        if root.join("tests").is_dir() {
+            list(&root.join("tests"), "", &[".rs", ".py"], &mut names)?;
+        }
+        for name in &names {
+            code.push_str(&read(&root.join("tests").join(name))?);
+        }
+        let page = self.page;
+        for test in &page.tests {
+            let name = test.rsplit("::").next().unwrap_or_default();
+            if !["fn", "def"].iter().any(|word| code.contains(&format!("{word} {name}("))) {
+                self.add(Rule::Tests, "ARCHITECTURE.md", 0, format!("there is no test {test}"));
             }
         }
         Ok(())
@@ -327,8 +352,8 @@ fn read(path: &Path) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Every Rust file below `folder`, sorted.
-fn list(folder: &Path, prefix: &str, found: &mut Vec<String>) -> Result<(), String> {
+/// Every file below `folder` whose name ends as one of `ends`, sorted.
+fn list(folder: &Path, prefix: &str, ends: &[&str], found: &mut Vec<String>) -> Result<(), String> {
     let fail = |error: std::io::Error| format!("{}: {error}", folder.display());
     let mut entries =
         std::fs::read_dir(folder).map_err(fail)?.collect::<Result<Vec<_>, _>>().map_err(fail)?;
@@ -336,8 +361,8 @@ fn list(folder: &Path, prefix: &str, found: &mut Vec<String>) -> Result<(), Stri
     for entry in entries {
         let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
         if entry.path().is_dir() {
-            list(&entry.path(), &format!("{name}/"), found)?;
-        } else if name.ends_with(".rs") {
+            list(&entry.path(), &format!("{name}/"), ends, found)?;
+        } else if ends.iter().any(|end| name.ends_with(end)) {
             found.push(name);
         }
     }
