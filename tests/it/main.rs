@@ -1,0 +1,11 @@
+//! Integration tests: the real service on port 0, spoken to over gRPC and HTTP.
+
+mod bad_input;
+mod batcher;
+mod bundles;
+mod commands;
+mod documents;
+mod harness;
+mod protocol;
+mod rows;
+mod shutdown;
