@@ -22,7 +22,7 @@ struct Process {
 
 /// Starts the binary and reads its addresses from its own log line.
 fn start(grace: &str, timeout: &str) -> Process {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_hilum"))
+    let child = Command::new(env!("CARGO_BIN_EXE_hilum"))
         .arg("serve")
         .current_dir(root())
         .env("HILUM__SERVER__GRPC_ADDRESS", "127.0.0.1:0")
@@ -33,18 +33,19 @@ fn start(grace: &str, timeout: &str) -> Process {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    loop {
-        let line = lines.next().expect("the process says where it listens").unwrap();
-        let event: serde_json::Value = serde_json::from_str(&line).unwrap();
-        if event["message"] == "listening" {
-            let address = |key: &str| event[key].as_str().unwrap().parse().unwrap();
-            let (grpc, metrics) = (address("grpc"), address("metrics"));
-            // The log must be read on, or the process would block on a full pipe.
-            std::thread::spawn(move || lines.for_each(drop));
-            return Process { child, grpc, metrics };
-        }
-    }
+    let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut process = Process { child, grpc: unknown, metrics: unknown };
+    let mut lines = BufReader::new(process.child.stderr.take().unwrap()).lines();
+    let listening = lines.by_ref().find_map(|line| {
+        let event: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+        (event["message"] == "listening").then_some(event)
+    });
+    let listening = listening.expect("the process says where it listens");
+    let address = |key: &str| listening[key].as_str().unwrap().parse().unwrap();
+    (process.grpc, process.metrics) = (address("grpc"), address("metrics"));
+    // The log must be read on, or the process would block on a full pipe.
+    std::thread::spawn(move || lines.for_each(drop));
+    process
 }
 
 impl Process {
