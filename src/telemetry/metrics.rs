@@ -80,7 +80,13 @@ declare! {
         ["model", "version", "reason"],
         "Input tensors copied before a run: packed with others, or not aligned in their message.";
     MODEL_INFO = "hilum_model_info", MetricKind::Gauge,
-        ["model", "version", "bundle", "alias", "provider"], "1 for each version that is served.";
+        ["model", "version", "bundle", "alias", "provider"],
+        "1 for each version that is served, 0 once it is not any more.";
+    MODEL_MEMORY = "hilum_model_memory_bytes", MetricKind::Gauge,
+        ["model", "version"], "Bytes of a version's weights, in all its engines.";
+    PROVIDER_FALLBACKS = "hilum_provider_fallbacks_total", MetricKind::Counter,
+        ["model", "version", "reason"],
+        "Loads on another execution provider than the preferred one, which the reason names.";
     READY = "hilum_ready", MetricKind::Gauge, [], "1 while the service is ready.";
     BUILD_INFO = "hilum_build_info", MetricKind::Gauge, ["version"], "1; the label is the release.";
 }
@@ -142,6 +148,21 @@ impl std::fmt::Debug for Metrics {
     }
 }
 
+/// What is shown of a version that is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelInfo {
+    /// Its model.
+    pub model: String,
+    /// Its number.
+    pub version: String,
+    /// Its bundle's digest.
+    pub bundle: String,
+    /// `champion` or nothing.
+    pub alias: &'static str,
+    /// The execution provider that runs it.
+    pub provider: &'static str,
+}
+
 /// The handles of one model version.
 #[derive(Debug, Clone)]
 pub struct ModelMetrics(Arc<Handles>);
@@ -154,6 +175,7 @@ struct Handles {
     steps: [Histogram; Step::ALL.len()],
     batch_size: Histogram,
     queue_depth: Gauge,
+    memory: Gauge,
     rows: Counter,
     copies_packed: Counter,
     copies_unaligned: Counter,
@@ -223,23 +245,17 @@ impl Metrics {
         self.0.no_model.clone()
     }
 
-    /// Says that a version is served: by which bundle, alias and execution provider.
-    pub fn model_info(
-        &self,
-        model: &str,
-        version: &str,
-        bundle: &str,
-        alias: &str,
-        provider: &str,
-    ) {
+    /// Shows a version that is served (1) or not any more (0).
+    pub fn model_info(&self, info: &ModelInfo, served: bool) {
         let labels = [
-            ("model", model),
-            ("version", version),
-            ("bundle", bundle),
-            ("alias", alias),
-            ("provider", provider),
+            ("model", info.model.as_str()),
+            ("version", &info.version),
+            ("bundle", &info.bundle),
+            ("alias", info.alias),
+            ("provider", info.provider),
         ];
-        self.0.recorder.register_gauge(&key(MODEL_INFO, &labels), &METADATA).set(1.0);
+        let gauge = self.0.recorder.register_gauge(&key(MODEL_INFO, &labels), &METADATA);
+        gauge.set(if served { 1.0 } else { 0.0 });
     }
 
     /// Counts a request in flight until the answer is dropped.
@@ -284,6 +300,7 @@ fn handles(recorder: &PrometheusRecorder, model: &str, version: &str) -> ModelMe
         steps: Step::ALL.map(|step| histogram(STEP_SECONDS, &with("step", step.name()))),
         batch_size: histogram(BATCH_SIZE, &labels),
         queue_depth: recorder.register_gauge(&key(QUEUE_DEPTH, &labels), &METADATA),
+        memory: recorder.register_gauge(&key(MODEL_MEMORY, &labels), &METADATA),
         rows: counter(ROWS_TOTAL, &labels),
         copies_packed: counter(INPUT_COPIES, &with("reason", "packed")),
         copies_unaligned: counter(INPUT_COPIES, &with("reason", "unaligned")),
@@ -339,6 +356,19 @@ impl ModelMetrics {
     /// Shows how many rows wait.
     pub fn queue_depth(&self, rows: usize) {
         self.0.queue_depth.set(rows as f64);
+    }
+
+    /// Shows what the version's weights take.
+    pub fn memory_bytes(&self, bytes: u64) {
+        self.0.memory.set(bytes as f64);
+    }
+
+    /// Counts a load on another execution provider than `wanted`.
+    pub fn provider_fallback(&self, wanted: &str) {
+        let Some(inner) = self.0.recorder.get().and_then(std::sync::Weak::upgrade) else { return };
+        let (model, version) = (self.0.model.as_str(), self.0.version.as_str());
+        let labels = [("model", model), ("version", version), ("reason", wanted)];
+        inner.recorder.register_counter(&key(PROVIDER_FALLBACKS, &labels), &METADATA).increment(1);
     }
 
     /// Counts an input that was copied to stand beside others.

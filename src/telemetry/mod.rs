@@ -6,4 +6,4 @@
 pub mod logs;
 pub mod metrics;
 
-pub use metrics::{Edge, Metrics, ModelMetrics, NO_MODEL, Outcome, Step};
+pub use metrics::{Edge, Metrics, ModelInfo, ModelMetrics, NO_MODEL, Outcome, Step};

@@ -4,6 +4,7 @@ mod bad_input;
 mod batcher;
 mod bundles;
 mod commands;
+mod control;
 mod documents;
 mod harness;
 mod protocol;
