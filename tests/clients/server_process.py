@@ -18,8 +18,8 @@ PATIENCE = 60.0
 
 def binary() -> Path:
     """The file that HILUM_BIN names, or what `cargo build` makes."""
-    target = os.environ.get("CARGO_TARGET_DIR", "target")
-    path = Path(os.environ.get("HILUM_BIN", ROOT / target / "debug" / "hilum"))
+    target = os.environ.get("CARGO_TARGET_DIR") or "target"
+    path = Path(os.environ.get("HILUM_BIN") or ROOT / target / "debug" / "hilum").resolve()
     assert path.is_file(), f"{path} is missing: run `cargo build --locked` or set HILUM_BIN"
     return path
 
@@ -37,7 +37,13 @@ class ServerProcess:
         }
         self.log: list[str] = []
         self.process = subprocess.Popen(
-            [binary(), "serve"], cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+            [binary(), "serve"],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
         )
         self._addresses: queue.Queue[dict | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read_log, daemon=True)
