@@ -7,11 +7,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
 use crate::catalog::{self, Catalog, CatalogError, CatalogParts, CatalogSettings, ModelControl};
 use crate::config::Config;
@@ -207,7 +208,7 @@ impl App {
                 }
             })
         };
-        let polling = poll.map(|every| tokio::spawn(poll_models(catalog.clone(), every)));
+        let polling = poll.and_then(|every| poll_models(catalog.clone(), every));
         let mut served = JoinSet::new();
         let Listeners { grpc: grpc_listener, metrics: metrics_listener } = listeners;
         let grpc_limits = limits.clone();
@@ -236,9 +237,7 @@ impl App {
         tracing::info!(grace = ?self.drain_grace, "draining: not ready, still accepting");
         readiness.drain();
         shutdown.drain();
-        if let Some(polling) = polling {
-            polling.abort();
-        }
+        drop(polling);
         tokio::select! {
             () = tokio::time::sleep(self.drain_grace) => {}
             () = signal() => tracing::info!("a second signal cuts the grace short"),
@@ -265,16 +264,22 @@ impl App {
     }
 }
 
-/// Looks at the models' folder again and again.
-async fn poll_models(catalog: Catalog, every: Duration) {
-    let mut ticks = tokio::time::interval(every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let catalog = catalog.clone();
-        let polled = tokio::task::spawn_blocking(move || catalog.poll_once()).await;
-        if let Ok(Err(error)) = polled {
-            tracing::warn!(%error, "the models' folder cannot be looked at; nothing is changed");
+/// Looks at the models' folder again and again, on a thread of its own since loading blocks, until
+/// what is returned is dropped.
+fn poll_models(catalog: Catalog, every: Duration) -> Option<std::sync::mpsc::Sender<()>> {
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let poll = move || {
+        while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+            if let Err(error) = catalog.poll_once() {
+                tracing::warn!(%error, "the models' folder cannot be looked at; nothing is changed");
+            }
+        }
+    };
+    match std::thread::Builder::new().name("models".to_owned()).spawn(poll) {
+        Ok(_) => Some(stop),
+        Err(error) => {
+            tracing::error!(%error, "the models' folder is not polled: no thread");
+            None
         }
     }
 }

@@ -259,19 +259,19 @@ impl Catalog {
         let threads = self.0.parts.permits.total().min(tasks.len());
         let (tasks, refused) = (Mutex::new(tasks), Mutex::new(Vec::new()));
         let next = || tasks.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    while let Some(key) = next() {
-                        if let Some(reason) = self.load_version(&key) {
-                            refused
-                                .lock()
-                                .unwrap_or_else(PoisonError::into_inner)
-                                .push((key, reason));
-                        }
-                    }
-                });
+        let work = || {
+            while let Some(key) = next() {
+                if let Some(reason) = self.load_version(&key) {
+                    refused.lock().unwrap_or_else(PoisonError::into_inner).push((key, reason));
+                }
             }
+        };
+        // This thread works too: what it allocates again and again stays in one place.
+        std::thread::scope(|scope| {
+            for _ in 1..threads {
+                scope.spawn(work);
+            }
+            work();
         });
         if !remove.is_empty() {
             self.retire(&remove);

@@ -7,6 +7,7 @@ mod commands;
 mod control;
 mod documents;
 mod harness;
+mod process;
 mod protocol;
 mod rows;
 mod shutdown;
