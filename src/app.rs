@@ -4,13 +4,14 @@
 //! load while the probes already answer.
 //! This file must never hold a rule of its own beyond the order of start and end.
 
+mod listeners;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -18,7 +19,7 @@ use crate::catalog::{self, Catalog, CatalogError, CatalogParts, CatalogSettings,
 use crate::config::Config;
 use crate::engine::library::{self, LibraryError};
 use crate::engine::{Provider, ProviderMode, ProviderName};
-use crate::http::{self, ProbeParts};
+use crate::http::{self, ApiParts, BodyLimits, HttpService, ProbeParts};
 use crate::lifecycle::cpu::CpuQuota;
 use crate::lifecycle::{
     Clock, ConnectionLimits, CorePermits, HttpVersion, Readiness, Shutdown, SystemClock,
@@ -28,14 +29,7 @@ use crate::pipeline::{Admission, Pipeline};
 use crate::rpc::{self, GrpcEdge, ReflectionError, RpcParts};
 use crate::telemetry::Metrics;
 
-/// Bound listeners.
-#[derive(Debug)]
-pub struct Listeners {
-    /// gRPC.
-    pub grpc: TcpListener,
-    /// Metrics and probes.
-    pub metrics: TcpListener,
-}
+pub use listeners::{Addresses, Listeners};
 
 /// A service that cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -73,27 +67,11 @@ pub enum AppError {
     Reflection(#[from] ReflectionError),
 }
 
-impl Listeners {
-    /// Binds what the configuration names.
-    ///
-    /// # Errors
-    /// [`AppError::Bind`] with the key at fault.
-    pub async fn bind(config: &Config) -> Result<Self, AppError> {
-        let server = &config.server;
-        let grpc = bind("server.grpc_address", server.grpc_address).await?;
-        let metrics = bind("server.metrics_address", server.metrics_address).await?;
-        Ok(Self { grpc, metrics })
-    }
-}
-
-async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {
-    TcpListener::bind(address).await.map_err(|error| AppError::Bind { key, address, error })
-}
-
 /// The service, built and not yet running.
 pub struct App {
     listeners: Listeners,
     grpc: GrpcEdge,
+    api: HttpService,
     probes: ProbeParts,
     catalog: Catalog,
     readiness: Readiness,
@@ -153,14 +131,25 @@ impl App {
         let pipeline =
             Pipeline::new(catalog.clone(), admission, Arc::clone(&clock), metrics.clone());
         let grpc = rpc::service(&RpcParts {
-            pipeline,
+            pipeline: pipeline.clone(),
             readiness: readiness.clone(),
             shutdown: shutdown.clone(),
             clock,
             max_message_bytes: config.limits.max_message_bytes.get(),
         })?;
+        let api = ApiParts {
+            pipeline,
+            readiness: readiness.clone(),
+            body: BodyLimits {
+                max_bytes: config.limits.max_message_bytes.get(),
+                timeout: config.limits.body_timeout,
+            },
+            max_header_list_bytes: config.limits.max_header_list_bytes.get() as usize,
+            cors_allowed_origins: config.server.cors_origins(),
+        };
         Ok(Self {
             listeners,
+            api: http::api(api, rpc::grpc_web(grpc.clone())),
             grpc,
             probes: ProbeParts { readiness: readiness.clone(), metrics },
             catalog,
@@ -174,12 +163,12 @@ impl App {
         })
     }
 
-    /// The addresses of the gRPC and the metrics listener, as bound.
+    /// The addresses of the listeners, as bound.
     ///
     /// # Errors
     /// What the operating system says.
-    pub fn addresses(&self) -> io::Result<(SocketAddr, SocketAddr)> {
-        Ok((self.listeners.grpc.local_addr()?, self.listeners.metrics.local_addr()?))
+    pub fn addresses(&self) -> io::Result<Addresses> {
+        self.listeners.addresses()
     }
 
     /// The latch, for who waits for the start.
@@ -195,7 +184,8 @@ impl App {
         S: FnMut() -> F,
         F: Future<Output = ()>,
     {
-        let Self { listeners, grpc, probes, catalog, readiness, shutdown, limits, poll, .. } = self;
+        let Self { listeners, grpc, api, probes, .. } = self;
+        let Self { catalog, readiness, shutdown, limits, poll, .. } = self;
         // Not ready before the first model has said so, even for an instant.
         let models = readiness.hold("models");
         let loading = {
@@ -210,15 +200,12 @@ impl App {
         };
         let polling = poll.and_then(|every| poll_models(catalog.clone(), every));
         let mut served = JoinSet::new();
-        let Listeners { grpc: grpc_listener, metrics: metrics_listener } = listeners;
-        let grpc_limits = limits.clone();
-        served.spawn(serve_connections(
-            grpc_listener,
-            grpc,
-            HttpVersion::Http2,
-            grpc_limits,
-            shutdown.clone(),
-        ));
+        let Listeners { http: http_listener, grpc: grpc_listener, metrics: metrics_listener } =
+            listeners;
+        let (bounds, end) = (limits.clone(), shutdown.clone());
+        served.spawn(serve_connections(grpc_listener, grpc, HttpVersion::Http2, bounds, end));
+        let (bounds, end) = (limits.clone(), shutdown.clone());
+        served.spawn(serve_connections(http_listener, api, HttpVersion::Any, bounds, end));
         // Probes and metrics answer until the last request is done.
         let probes_shutdown = Shutdown::new();
         let metrics = probes.metrics.clone();

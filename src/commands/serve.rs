@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{exit, failed};
-use crate::app::{App, Listeners};
+use crate::app::{Addresses, App, Listeners};
 use crate::config::{self, Config, Overrides};
 use crate::telemetry::logs;
 
@@ -19,7 +19,7 @@ const EXAMPLES: &str = "Examples:
   hilum serve --config hilum.toml --models /srv/models
   HILUM__SERVER__GRPC_ADDRESS=127.0.0.1:9001 hilum serve";
 
-/// Serve the models of a folder over gRPC.
+/// Serve the models of a folder over gRPC and HTTP.
 ///
 /// The first SIGTERM or SIGINT begins an orderly end, a second one cuts its grace short.
 #[derive(Debug, clap::Args)]
@@ -28,6 +28,9 @@ pub struct Serve {
     /// Configuration file (TOML); docs/configuration.md lists the keys
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Address of the HTTP listener: REST and gRPC-Web [server.http_address]
+    #[arg(long, value_name = "ADDRESS")]
+    http_address: Option<SocketAddr>,
     /// Address of the gRPC listener [server.grpc_address]
     #[arg(long, value_name = "ADDRESS")]
     grpc_address: Option<SocketAddr>,
@@ -46,6 +49,7 @@ impl Serve {
     /// Serves until a signal comes.
     pub fn run(self) -> ExitCode {
         let overrides = Overrides {
+            http_address: self.http_address,
             grpc_address: self.grpc_address,
             metrics_address: self.metrics_address,
             models: self.models,
@@ -86,7 +90,9 @@ async fn serve(config: &Config) -> ExitCode {
         Err(error) => return failed(exit::FAILED, &error),
     };
     match app.addresses() {
-        Ok((grpc, metrics)) => tracing::info!(%grpc, %metrics, "listening"),
+        Ok(Addresses { http, grpc, metrics }) => {
+            tracing::info!(%http, %grpc, %metrics, "listening");
+        }
         Err(error) => return failed(exit::FAILED, &error),
     }
     let (sender, receiver) = tokio::sync::watch::channel(0_u32);

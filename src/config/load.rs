@@ -18,6 +18,9 @@ pub const ENVIRONMENT_PREFIX: &str = "HILUM__";
 /// Values from flags; each that is there wins over everything else.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Overrides {
+    /// `server.http_address`.
+    #[serde(skip)]
+    pub http_address: Option<SocketAddr>,
     /// `server.grpc_address`.
     #[serde(skip)]
     pub grpc_address: Option<SocketAddr>,
@@ -58,10 +61,11 @@ pub fn load(file: Option<&Path>, overrides: &Overrides) -> Result<Config, Config
         figment = figment.merge(Toml::file_exact(file));
     }
     figment = figment.merge(Env::prefixed(ENVIRONMENT_PREFIX).split("__"));
-    let Overrides { grpc_address, metrics_address, models, onnxruntime } = overrides;
+    let Overrides { http_address, grpc_address, metrics_address, models, onnxruntime } = overrides;
     let text = |address: &Option<SocketAddr>| address.map(|address| address.to_string());
     let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
     let values = [
+        ("server.http_address", text(http_address)),
         ("server.grpc_address", text(grpc_address)),
         ("server.metrics_address", text(metrics_address)),
         ("models.directory", path(models)),

@@ -8,6 +8,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderValue;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -35,12 +36,18 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerConfig {
+    /// Address and port of the HTTP listener, for REST and gRPC-Web; port 0 takes a free one.
+    #[schemars(with = "String")]
+    pub http_address: SocketAddr,
     /// Address and port of the gRPC listener; port 0 takes a free one.
     #[schemars(with = "String")]
     pub grpc_address: SocketAddr,
     /// Address and port of the listener for `/metrics` and the probes; port 0 takes a free one.
     #[schemars(with = "String")]
     pub metrics_address: SocketAddr,
+    /// Origins whose pages may call the HTTP listener from a browser, such as
+    /// `https://app.example`; `*` means any. Empty: no page of another origin may.
+    pub cors_allowed_origins: Vec<String>,
     /// Permits clear text beyond the loopback interface, for where TLS ends at a load balancer.
     pub allow_plaintext: bool,
     /// How long requests are still accepted after the service has said that it is not ready:
@@ -59,8 +66,10 @@ impl Default for ServerConfig {
     fn default() -> Self {
         let local = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         Self {
+            http_address: local(8000),
             grpc_address: local(8001),
             metrics_address: local(8002),
+            cors_allowed_origins: Vec::new(),
             allow_plaintext: false,
             drain_grace: Duration::from_secs(15),
             shutdown_timeout: Duration::from_secs(28),
@@ -72,8 +81,12 @@ impl Default for ServerConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
-    /// Bytes of a gRPC message, both ways.
+    /// Bytes of a gRPC message, both ways, and of an HTTP request's body after decompression.
     pub max_message_bytes: NonZeroUsize,
+    /// How long the body of an HTTP request may take to arrive.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub body_timeout: Duration,
     /// Connections of a listener at a time; a further one waits in the kernel's backlog.
     pub max_connections: NonZeroUsize,
     /// Requests at a time on one HTTP/2 connection.
@@ -114,6 +127,7 @@ impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
             max_message_bytes: non_zero(64 << 20),
+            body_timeout: Duration::from_secs(30),
             max_connections: non_zero(1024),
             max_concurrent_streams: non_zero_u32(256),
             max_header_list_bytes: non_zero_u32(16 << 10),
@@ -200,16 +214,36 @@ impl Default for TelemetryConfig {
     }
 }
 
+/// Whether a text is an origin as a browser sends it (RFC 6454, section 7), or `*`.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, authority)) = text.split_once("://") else { return text == "*" };
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-:[]".contains(c);
+    matches!(scheme, "http" | "https") && !authority.is_empty() && authority.chars().all(plain)
+}
+
+impl ServerConfig {
+    /// `cors_allowed_origins` as the values of a header.
+    pub fn cors_origins(&self) -> Vec<HeaderValue> {
+        let origins = self.cors_allowed_origins.iter();
+        origins.filter_map(|origin| HeaderValue::from_str(origin).ok()).collect()
+    }
+}
+
 impl Config {
     /// What the types cannot say; every problem at once, each beginning with its key.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let server = &self.server;
         let listeners = [
+            ("server.http_address", server.http_address),
             ("server.grpc_address", server.grpc_address),
             ("server.metrics_address", server.metrics_address),
         ];
-        for (key, address) in listeners {
+        for (at, (key, address)) in listeners.into_iter().enumerate() {
+            let taken = listeners[..at].iter().find(|(_, other)| *other == address);
+            if let (Some((other, _)), true) = (taken, address.port() != 0) {
+                problems.push(format!("{key} is the same as {other}"));
+            }
             if !address.ip().is_loopback() && !server.allow_plaintext {
                 problems.push(format!(
                     "{key} = \"{address}\" would send clear text beyond this machine; set \
@@ -217,8 +251,12 @@ impl Config {
                 ));
             }
         }
-        if server.grpc_address.port() != 0 && server.grpc_address == server.metrics_address {
-            problems.push("server.metrics_address is the same as server.grpc_address".to_owned());
+        for origin in server.cors_allowed_origins.iter().filter(|origin| !is_origin(origin)) {
+            problems.push(format!(
+                "server.cors_allowed_origins: '{}' is not an origin; scheme, host and, if it is \
+                 not the scheme's own, port are expected, as in https://app.example, or *",
+                origin.escape_debug()
+            ));
         }
         if server.drain_grace >= server.shutdown_timeout {
             problems.push(format!(
@@ -228,6 +266,9 @@ impl Config {
             ));
         }
         let limits = &self.limits;
+        if limits.body_timeout.is_zero() {
+            problems.push("limits.body_timeout: above 0".to_owned());
+        }
         if limits.keepalive_interval.is_zero() || limits.keepalive_timeout.is_zero() {
             problems.push("limits.keepalive_interval and keepalive_timeout: above 0".to_owned());
         }

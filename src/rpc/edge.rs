@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Request, Response};
-use hyper::body::Incoming;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tonic::{Code, Status};
@@ -109,7 +109,11 @@ impl GrpcEdge {
     }
 }
 
-impl Service<Request<Incoming>> for GrpcEdge {
+impl<B> Service<Request<B>> for GrpcEdge
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<tonic::codegen::StdError>,
+{
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
@@ -118,7 +122,7 @@ impl Service<Request<Incoming>> for GrpcEdge {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let mut edge = self.clone();
         let request_id = oip::request_id(request.headers());
         let span = tracing::info_span!("grpc", %request_id, path = request.uri().path());

@@ -8,6 +8,7 @@ mod health;
 mod inference;
 mod probe;
 mod status;
+mod web;
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use crate::proto::DESCRIPTORS;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
 
 pub use edge::GrpcEdge;
+pub use web::{GrpcWeb, grpc_web};
 
 /// What the services share.
 #[derive(Debug, Clone)]

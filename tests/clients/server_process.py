@@ -25,11 +25,12 @@ def binary() -> Path:
 
 
 class ServerProcess:
-    """`hilum serve` over the models of this repository. `grpc` and `metrics` are its addresses."""
+    """`hilum serve` over the models of this repository. `http`, `grpc` and `metrics` are its addresses."""
 
     def __init__(self) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HILUM__")}
         environment |= {
+            "HILUM__SERVER__HTTP_ADDRESS": "127.0.0.1:0",
             "HILUM__SERVER__GRPC_ADDRESS": "127.0.0.1:0",
             "HILUM__SERVER__METRICS_ADDRESS": "127.0.0.1:0",
             "HILUM__SERVER__DRAIN_GRACE": "100ms",
@@ -51,7 +52,7 @@ class ServerProcess:
         try:
             event = self._addresses.get(timeout=PATIENCE)
             assert event is not None, self.story("the server ended before it listened")
-            self.grpc, self.metrics = event["grpc"], event["metrics"]
+            self.http, self.grpc, self.metrics = event["http"], event["grpc"], event["metrics"]
             self.wait_until(self.is_ready, "ready")
         except BaseException:
             self.process.kill()

@@ -53,7 +53,9 @@ fn a_missing_or_unusable_library_is_one_clear_message_from_serve_and_doctor() {
     let missing = folder.path().join("none.so");
     for (path, word) in [(&missing, "there is no file"), (&nonsense, "cannot be used")] {
         let path = path.to_str().unwrap();
-        let free = ["--grpc-address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0"];
+        let free = ["--http-address", "--grpc-address", "--metrics-address"]
+            .map(|flag| [flag, "127.0.0.1:0"])
+            .concat();
         let serve = hilum(&[&["serve", "--onnxruntime", path], &free[..]].concat());
         let doctor = hilum(&["doctor", "--onnxruntime", path]);
         assert_eq!((serve.status.code(), doctor.status.code()), (Some(1), Some(3)));

@@ -26,6 +26,12 @@ fn the_bundle_schema_is_current() {
 }
 
 #[test]
+fn the_openapi_document_is_current() {
+    let document = serde_json::to_string_pretty(&hilum::http::openapi()).unwrap();
+    same("docs/openapi.json", &(document + "\n"));
+}
+
+#[test]
 fn the_sample_configuration_is_read() {
     let file = root().join("deploy/hilum.toml");
     hilum::config::load(Some(&file), &hilum::config::Overrides::default()).unwrap();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hilum::app::{App, Listeners};
+use hilum::app::{Addresses, App, Listeners};
 use hilum::config::Config;
 use hilum::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use hilum::proto::inference::model_infer_request::InferInputTensor;
@@ -22,6 +22,7 @@ pub fn root() -> &'static Path {
 /// A configuration for tests: free ports, the bundled models, a short end.
 pub fn config() -> Config {
     let mut config = Config::default();
+    config.server.http_address = "127.0.0.1:0".parse().unwrap();
     config.server.grpc_address = "127.0.0.1:0".parse().unwrap();
     config.server.metrics_address = "127.0.0.1:0".parse().unwrap();
     config.server.drain_grace = Duration::from_millis(50);
@@ -32,6 +33,7 @@ pub fn config() -> Config {
 
 /// A running service, stopped in good order at the end of the test.
 pub struct Server {
+    pub http: std::net::SocketAddr,
     pub grpc: std::net::SocketAddr,
     pub metrics: std::net::SocketAddr,
     signal: watch::Sender<u32>,
@@ -60,8 +62,8 @@ impl Server {
                 .await;
             });
         });
-        let (grpc, metrics) = bound.recv().expect("the service starts");
-        Self { grpc, metrics, signal, runtime: Some(runtime) }
+        let Addresses { http, grpc, metrics } = bound.recv().expect("the service starts");
+        Self { http, grpc, metrics, signal, runtime: Some(runtime) }
     }
 
     /// Starts the service with the bundled models and waits until it is ready.

@@ -21,6 +21,7 @@ impl Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hilum"));
         command.arg("serve").current_dir(root()).stderr(Stdio::piped());
         let own = [
+            ("SERVER__HTTP_ADDRESS", "127.0.0.1:0"),
             ("SERVER__GRPC_ADDRESS", "127.0.0.1:0"),
             ("SERVER__METRICS_ADDRESS", "127.0.0.1:0"),
             ("TELEMETRY__LOG_FORMAT", "json"),

@@ -15,7 +15,7 @@ use crate::domain::{ErrorKind, Fault};
 use super::OipError;
 
 pub use reflect::{from_json, to_json};
-pub use request::{JsonInfer, infer_from_json};
+pub use request::{JsonInfer, infer_from_json, repository_parameters};
 pub use response::{AnswerForm, JsonAnswer, infer_to_json};
 pub use schema::{INFER_REQUEST, INFER_RESPONSE, infer_schemas, message_schemas};
 

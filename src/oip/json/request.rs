@@ -18,7 +18,9 @@ use crate::domain::{DataType, TensorError, checked_elements};
 use crate::oip::shown;
 use crate::proto::inference::infer_parameter::ParameterChoice;
 use crate::proto::inference::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
-use crate::proto::inference::{InferParameter, ModelInferRequest};
+use crate::proto::inference::{
+    InferParameter, ModelInferRequest, ModelRepositoryParameter, model_repository_parameter,
+};
 
 /// On an input: how many bytes of the body are its elements.
 const BINARY_DATA_SIZE: &str = "binary_data_size";
@@ -107,6 +109,41 @@ pub fn infer_from_json(body: &Bytes, json_bytes: Option<usize>) -> Result<JsonIn
         message.outputs.push(InferRequestedOutputTensor { name: output.name, parameters });
     }
     Ok(JsonInfer { message, form })
+}
+
+/// The parameters of a body that loads or unloads a model, as Triton has it; nothing at all is none.
+///
+/// # Errors
+/// [`JsonError::Syntax`].
+pub fn repository_parameters(
+    text: &[u8],
+) -> Result<HashMap<String, ModelRepositoryParameter>, JsonError> {
+    #[derive(Deserialize)]
+    struct Body {
+        parameters: Option<Parameters>,
+    }
+    if text.trim_ascii().is_empty() {
+        return Ok(HashMap::new());
+    }
+    let body: Body = serde_json::from_slice(text).map_err(|error| syntax(&error, text))?;
+    let parameters = body.parameters.unwrap_or_default().0.into_iter();
+    let repository = |(name, parameter): (String, InferParameter)| {
+        use model_repository_parameter::ParameterChoice as Choice;
+        let choice = match choice(parameter) {
+            Some(ParameterChoice::BoolParam(value)) => Choice::BoolParam(value),
+            Some(ParameterChoice::Int64Param(value)) => Choice::Int64Param(value),
+            Some(ParameterChoice::StringParam(value)) => Choice::StringParam(value),
+            _ => {
+                let problem = format!(
+                    "parameter '{}' is a text, a whole number of 64 bits, true or false",
+                    shown(&name)
+                );
+                return Err(JsonError::Syntax(problem));
+            }
+        };
+        Ok((name, ModelRepositoryParameter { parameter_choice: Some(choice) }))
+    };
+    parameters.map(repository).collect()
 }
 
 /// An input with its elements, which are taken off the front of `rest` or read out of the JSON.

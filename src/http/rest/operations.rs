@@ -1,0 +1,170 @@
+//! Every operation: its path, its handler, what it takes and gives.
+//!
+//! This file must never describe what the handler beside the words does not do.
+
+use axum::routing::{MethodRouter, get, post};
+
+use super::{document, infer, models};
+use crate::http::ApiParts;
+use crate::oip::json::{INFER_REQUEST, INFER_RESPONSE};
+
+/// One operation.
+pub struct Operation {
+    /// The method, in lower case as OpenAPI has it.
+    pub method: &'static str,
+    /// The path with its parameters in braces.
+    pub path: &'static str,
+    /// A name that no other operation has.
+    pub id: &'static str,
+    /// What it does.
+    pub summary: &'static str,
+    /// The schema of the request's body.
+    pub takes: Option<Schema>,
+    /// The schema of the answer.
+    pub gives: Schema,
+    /// Whether 503 says the same with `false`.
+    pub is_probe: bool,
+    /// What serves it.
+    pub handler: fn() -> MethodRouter<ApiParts>,
+}
+
+/// What a body is.
+#[derive(Debug, Clone, Copy)]
+pub enum Schema {
+    /// A message of `proto/`, by its full name.
+    Message(&'static str),
+    /// A list of such a message.
+    List(&'static str),
+    /// A schema of this name among those of an inference; JSON and binary tensor data.
+    Infer(&'static str),
+    /// Triton's parameters of a load.
+    Parameters,
+    /// Any object.
+    Object,
+}
+
+const fn read(
+    path: &'static str,
+    id: &'static str,
+    summary: &'static str,
+    gives: Schema,
+    handler: fn() -> MethodRouter<ApiParts>,
+) -> Operation {
+    let is_probe = false;
+    Operation { method: "get", path, id, summary, takes: None, gives, is_probe, handler }
+}
+
+const fn probe(operation: Operation) -> Operation {
+    Operation { is_probe: true, ..operation }
+}
+
+const fn act(
+    path: &'static str,
+    id: &'static str,
+    summary: &'static str,
+    takes: Schema,
+    gives: Schema,
+    handler: fn() -> MethodRouter<ApiParts>,
+) -> Operation {
+    let (takes, is_probe) = (Some(takes), false);
+    Operation { method: "post", path, id, summary, takes, gives, is_probe, handler }
+}
+
+const METADATA: Schema = Schema::Message("inference.ModelMetadataResponse");
+const READY: Schema = Schema::Message("inference.ModelReadyResponse");
+const REQUEST: Schema = Schema::Infer(INFER_REQUEST);
+const RESPONSE: Schema = Schema::Infer(INFER_RESPONSE);
+
+/// All of them.
+pub static OPERATIONS: &[Operation] = &[
+    read(
+        "/v2",
+        "serverMetadata",
+        "What this server is and can do",
+        Schema::Message("inference.ServerMetadataResponse"),
+        || get(models::server),
+    ),
+    read(
+        "/v2/health/live",
+        "serverLive",
+        "Whether the server runs",
+        Schema::Message("inference.ServerLiveResponse"),
+        || get(models::live),
+    ),
+    probe(read(
+        "/v2/health/ready",
+        "serverReady",
+        "Whether the server and every model's default version can answer",
+        Schema::Message("inference.ServerReadyResponse"),
+        || get(models::ready),
+    )),
+    read(
+        "/v2/models/{model}",
+        "modelMetadata",
+        "What a model's default version takes and gives",
+        METADATA,
+        || get(models::metadata),
+    ),
+    read(
+        "/v2/models/{model}/versions/{version}",
+        "modelVersionMetadata",
+        "What a version takes and gives",
+        METADATA,
+        || get(models::metadata),
+    ),
+    probe(read(
+        "/v2/models/{model}/ready",
+        "modelReady",
+        "Whether a model's default version can answer",
+        READY,
+        || get(models::model_ready),
+    )),
+    probe(read(
+        "/v2/models/{model}/versions/{version}/ready",
+        "modelVersionReady",
+        "Whether a version can answer",
+        READY,
+        || get(models::model_ready),
+    )),
+    act(
+        "/v2/models/{model}/infer",
+        "modelInfer",
+        "Predict with a model's default version",
+        REQUEST,
+        RESPONSE,
+        || post(infer::infer),
+    ),
+    act(
+        "/v2/models/{model}/versions/{version}/infer",
+        "modelVersionInfer",
+        "Predict with a version",
+        REQUEST,
+        RESPONSE,
+        || post(infer::infer),
+    ),
+    act(
+        "/v2/repository/index",
+        "repositoryIndex",
+        "Every version with its state and the reason for it",
+        Schema::Message("inference.RepositoryIndexRequest"),
+        Schema::List("inference.RepositoryIndexResponse.ModelIndex"),
+        || post(models::index),
+    ),
+    act(
+        "/v2/repository/models/{model}/load",
+        "repositoryModelLoad",
+        "Load what the models' folder has of a model; from this machine, with model control only",
+        Schema::Parameters,
+        Schema::Message("inference.RepositoryModelLoadResponse"),
+        || post(models::load),
+    ),
+    act(
+        "/v2/repository/models/{model}/unload",
+        "repositoryModelUnload",
+        "Take a model away; from this machine, with model control only",
+        Schema::Parameters,
+        Schema::Message("inference.RepositoryModelUnloadResponse"),
+        || post(models::unload),
+    ),
+    read("/openapi.json", "openapi", "This document", Schema::Object, || get(document::serve)),
+];
