@@ -292,3 +292,6 @@ fn write<S: Serializer, T: Serialize, const N: usize>(
     }
     array.end()
 }
+
+#[cfg(test)]
+mod tests;

@@ -177,3 +177,55 @@ impl Serialize for Parameters<'_> {
         map.end()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn message(datatype: DataType, bytes: &'static [u8]) -> ModelInferResponse {
+        ModelInferResponse {
+            model_name: "m".to_owned(),
+            outputs: vec![InferOutputTensor {
+                name: "y".to_owned(),
+                datatype: datatype.name().to_owned(),
+                shape: vec![1],
+                ..Default::default()
+            }],
+            raw_output_contents: vec![Bytes::from_static(bytes)],
+            ..Default::default()
+        }
+    }
+
+    fn output(message: &ModelInferResponse, form: &AnswerForm) -> (Value, Vec<u8>) {
+        let JsonAnswer { body, json_bytes } = infer_to_json(message, form).unwrap();
+        let (text, data) = body.split_at(json_bytes.unwrap_or(body.len()));
+        let answer: Value = serde_json::from_slice(text).unwrap();
+        (answer["outputs"][0].clone(), data.to_vec())
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_base64_and_say_so() {
+        let text = message(DataType::Bytes, b"\x02\0\0\0\xc3\xa4");
+        assert_eq!(output(&text, &AnswerForm::default()).0["data"], json!(["ä"]));
+        let bytes = message(DataType::Bytes, b"\x01\0\0\0\xff");
+        let (answer, _) = output(&bytes, &AnswerForm::default());
+        assert_eq!(answer["data"], json!(["/w=="]));
+        assert_eq!(answer["parameters"], json!({ "content_type": "base64" }));
+        let (answer, data) = output(&bytes, &AnswerForm::new(true));
+        assert_eq!(answer["parameters"], json!({ "binary_data_size": 5 }));
+        assert_eq!(data, b"\x01\0\0\0\xff");
+    }
+
+    #[test]
+    fn an_output_s_own_wish_wins_over_the_request_s() {
+        let message = message(DataType::Uint8, &[7]);
+        let mut form = AnswerForm::new(true);
+        form.set("y", false);
+        assert_eq!(
+            output(&message, &form),
+            (json!({ "name": "y", "datatype": "UINT8", "shape": [1], "data": [7] }), Vec::new(),)
+        );
+    }
+}
