@@ -4,7 +4,7 @@
 //! This file must never accept raw and typed contents in one request.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -63,8 +63,24 @@ pub fn infer_request(
         .collect::<Result<Vec<_>, _>>()?;
     let outputs = message.outputs.into_iter().map(|output| output.name).collect();
     let InferDefaults { edge, deadline } = defaults;
+    let timeout = timeout(&message.parameters)?;
     let priority = priority(&message.parameters)?;
-    Ok(PredictRequest { model, version, inputs, outputs, deadline, priority, edge })
+    Ok(PredictRequest { model, version, inputs, outputs, deadline, timeout, priority, edge })
+}
+
+/// The request parameter `timeout`, as Triton's clients send it: microseconds, 0 or nothing is none.
+fn timeout(parameters: &HashMap<String, InferParameter>) -> Result<Option<Duration>, OipError> {
+    let Some(parameter) = parameters.get("timeout") else { return Ok(None) };
+    let micros = match &parameter.parameter_choice {
+        Some(ParameterChoice::Uint64Param(micros)) => Some(*micros),
+        Some(ParameterChoice::Int64Param(micros)) => u64::try_from(*micros).ok(),
+        _ => None,
+    };
+    let micros = micros.ok_or_else(|| OipError::Parameter {
+        name: "timeout",
+        problem: "a whole number of microseconds is expected, 0 for none".to_owned(),
+    })?;
+    Ok((micros > 0).then(|| Duration::from_micros(micros)))
 }
 
 /// The request parameter `priority`: 0 or nothing is the default.

@@ -43,6 +43,8 @@ pub struct PredictRequest {
     pub outputs: Vec<String>,
     /// When the answer is of no use any more.
     pub deadline: Option<Instant>,
+    /// How long the answer is of use, from now; the earlier of the two bounds holds.
+    pub timeout: Option<Duration>,
     /// How urgent it is.
     pub priority: Priority,
     /// The protocol that it came by, for metrics.
@@ -108,8 +110,10 @@ impl Pipeline {
     ///
     /// # Errors
     /// See [`PredictError`].
-    pub async fn predict(&self, request: PredictRequest) -> Result<Prediction, PredictError> {
+    pub async fn predict(&self, mut request: PredictRequest) -> Result<Prediction, PredictError> {
         let begun = self.clock.now();
+        let timeout = request.timeout.and_then(|timeout| begun.checked_add(timeout));
+        request.deadline = request.deadline.into_iter().chain(timeout).min();
         let edge = request.edge;
         let _inflight = self.metrics.inflight(edge);
         let resolved = self.catalog.resolve(&request.model, request.version);

@@ -23,14 +23,26 @@ pub const NO_MODEL: &str = "_none";
 /// The protocol that a request came by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Edge {
-    /// gRPC.
+    /// gRPC, gRPC-Web included.
     Grpc,
+    /// REST.
+    Http,
 }
 
 impl Edge {
+    const ALL: [Edge; 2] = [Edge::Grpc, Edge::Http];
+
     const fn name(self) -> &'static str {
         match self {
             Edge::Grpc => "grpc",
+            Edge::Http => "http",
+        }
+    }
+
+    const fn index(self) -> usize {
+        match self {
+            Edge::Grpc => 0,
+            Edge::Http => 1,
         }
     }
 }
@@ -66,7 +78,7 @@ struct Inner {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
     process: metrics_process::Collector,
-    inflight: Gauge,
+    inflight: [Gauge; Edge::ALL.len()],
     ready: Gauge,
     no_model: ModelMetrics,
 }
@@ -100,7 +112,7 @@ struct Handles {
     model: String,
     version: String,
     recorder: OnceLock<std::sync::Weak<Inner>>,
-    duration: Histogram,
+    duration: [Histogram; Edge::ALL.len()],
     steps: [Histogram; Step::ALL.len()],
     batch_size: Histogram,
     queue_depth: Gauge,
@@ -108,7 +120,7 @@ struct Handles {
     rows: Counter,
     copies_packed: Counter,
     copies_unaligned: Counter,
-    by_code: [OnceLock<Counter>; ErrorKind::ALL.len() + 1],
+    by_code: [[OnceLock<Counter>; ErrorKind::ALL.len() + 1]; Edge::ALL.len()],
 }
 
 impl std::fmt::Debug for Handles {
@@ -151,8 +163,9 @@ impl Metrics {
         metrics::with_local_recorder(&recorder, || process.describe());
         let build = key(BUILD_INFO, &[("version", env!("CARGO_PKG_VERSION"))]);
         recorder.register_gauge(&build, &METADATA).set(1.0);
-        let inflight = [("protocol", Edge::Grpc.name())];
-        let inflight = recorder.register_gauge(&key(INFLIGHT, &inflight), &METADATA);
+        let inflight = Edge::ALL.map(|edge| {
+            recorder.register_gauge(&key(INFLIGHT, &[("protocol", edge.name())]), &METADATA)
+        });
         let ready = recorder.register_gauge(&key(READY, &[]), &METADATA);
         let no_model = handles(&recorder, NO_MODEL, NO_MODEL);
         let handle = recorder.handle();
@@ -189,9 +202,9 @@ impl Metrics {
 
     /// Counts a request in flight until the answer is dropped.
     pub fn inflight(&self, edge: Edge) -> InflightGuard {
-        let Edge::Grpc = edge;
-        self.0.inflight.increment(1.0);
-        InflightGuard(self.0.inflight.clone())
+        let gauge = &self.0.inflight[edge.index()];
+        gauge.increment(1.0);
+        InflightGuard(gauge.clone())
     }
 
     /// Shows whether the service is ready.
@@ -220,12 +233,12 @@ fn handles(recorder: &PrometheusRecorder, model: &str, version: &str) -> ModelMe
     let with = |name, value| [labels[0], labels[1], (name, value)];
     let counter = |name, labels: &[_]| recorder.register_counter(&key(name, labels), &METADATA);
     let histogram = |name, labels: &[_]| recorder.register_histogram(&key(name, labels), &METADATA);
-    let duration = [("protocol", Edge::Grpc.name()), labels[0], labels[1]];
+    let duration = |edge: Edge| [("protocol", edge.name()), labels[0], labels[1]];
     ModelMetrics(Arc::new(Handles {
         model: model.to_owned(),
         version: version.to_owned(),
         recorder: OnceLock::new(),
-        duration: histogram(REQUEST_SECONDS, &duration),
+        duration: Edge::ALL.map(|edge| histogram(REQUEST_SECONDS, &duration(edge))),
         steps: Step::ALL.map(|step| histogram(STEP_SECONDS, &with("step", step.name()))),
         batch_size: histogram(BATCH_SIZE, &labels),
         queue_depth: recorder.register_gauge(&key(QUEUE_DEPTH, &labels), &METADATA),
@@ -257,13 +270,13 @@ impl ModelMetrics {
         let code = outcome.map_or_else(|kind| kind.name(), |()| "OK");
         let Some(inner) = self.0.recorder.get().and_then(std::sync::Weak::upgrade) else { return };
         let (model, version) = (self.0.model.as_str(), self.0.version.as_str());
-        let counter = self.0.by_code[index].get_or_init(|| {
+        let counter = self.0.by_code[edge.index()][index].get_or_init(|| {
             let labels =
                 [("protocol", edge.name()), ("model", model), ("version", version), ("code", code)];
             inner.recorder.register_counter(&key(REQUESTS, &labels), &METADATA)
         });
         counter.increment(1);
-        self.0.duration.record(took.as_secs_f64());
+        self.0.duration[edge.index()].record(took.as_secs_f64());
         if outcome.is_err() {
             let labels = [("model", model), ("version", version), ("reason", code)];
             inner.recorder.register_counter(&key(REJECTED, &labels), &METADATA).increment(1);
@@ -312,31 +325,4 @@ impl ModelMetrics {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_scrape_shows_what_was_counted_and_only_declared_names() {
-        let metrics = Metrics::new().unwrap();
-        let model = metrics.model("mnist", "2");
-        model.answered(Edge::Grpc, Ok(()), Duration::from_millis(2));
-        model.answered(Edge::Grpc, Err(ErrorKind::Overloaded), Duration::from_millis(2));
-        model.ran(7);
-        let text = metrics.render();
-        let labels = r#"protocol="grpc",model="mnist",version="2""#;
-        assert!(
-            text.contains(&format!("hilum_requests_total{{{labels},code=\"OK\"}} 1")),
-            "{text}"
-        );
-        assert!(text.contains("code=\"OVERLOADED\"} 1"));
-        assert!(
-            text.contains(&format!("hilum_request_duration_seconds_bucket{{{labels},le=\"1\"}} 2"))
-        );
-        assert!(text.contains("hilum_batch_size_sum{model=\"mnist\",version=\"2\"} 7"));
-        assert!(text.contains("process_resident_memory_bytes"));
-        for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE hilum_")) {
-            let name = format!("hilum_{}", line.split(' ').next().unwrap());
-            assert!(DECLARED.iter().any(|spec| spec.name == name), "{name}");
-        }
-    }
-}
+mod tests;

@@ -1,14 +1,11 @@
-//! Model control over gRPC: the repository's index, load and unload, in both dialects.
+//! Model control: the repository's index, load and unload, in both dialects.
 //!
 //! Loading blocks, so that it runs on a thread that may; only callers on this machine may ask.
 //! This file must never let a caller name a path: a name is checked before it is looked for.
 
 use std::collections::HashMap;
 
-use tonic::Status;
-
-use super::edge::CallContext;
-use super::status;
+use super::shown;
 use crate::catalog::{Catalog, ControlError};
 use crate::domain::{ErrorKind, Fault, ModelName, NameError};
 use crate::proto::inference::repository_index_response::ModelIndex;
@@ -63,7 +60,10 @@ impl Fault for RepositoryError {
 }
 
 /// Every version with its state and reason; with `ready` only those that answer requests.
-pub fn index(catalog: &Catalog, request: &RepositoryIndexRequest) -> RepositoryIndexResponse {
+pub fn repository_index(
+    catalog: &Catalog,
+    request: &RepositoryIndexRequest,
+) -> RepositoryIndexResponse {
     let models = catalog.models();
     let entries = models
         .iter()
@@ -107,30 +107,29 @@ pub enum Change {
     Unload,
 }
 
-/// Loads or unloads a model; returns its name.
-pub async fn change(
+/// Loads or unloads a model for a caller who is on this machine or not; returns its name.
+///
+/// # Errors
+/// [`RepositoryError`].
+pub async fn repository_change(
     catalog: &Catalog,
     change: Change,
     wish: Wish,
-    context: &CallContext,
-) -> Result<String, Status> {
-    let refused = |error: RepositoryError| status::of(&error, &context.request_id);
-    if !context.is_local {
-        return Err(refused(RepositoryError::NotLocal));
+    is_local: bool,
+) -> Result<String, RepositoryError> {
+    if !is_local {
+        return Err(RepositoryError::NotLocal);
     }
     // Triton's clients send this one with every unload; there are no dependents here.
-    let unknown = wish.parameters.keys().find(|key| *key != "unload_dependents");
-    if let Some(key) = unknown {
-        let shown: String = key.chars().take(64).flat_map(char::escape_debug).collect();
-        return Err(refused(RepositoryError::Parameter(shown)));
+    if let Some(key) = wish.parameters.keys().find(|key| *key != "unload_dependents") {
+        return Err(RepositoryError::Parameter(shown(key)));
     }
-    let name = wish.model().map_err(refused)?;
+    let name = wish.model()?;
     let (catalog, asked) = (catalog.clone(), name.clone());
     let changed = tokio::task::spawn_blocking(move || match change {
         Change::Load => catalog.load_model(&asked),
         Change::Unload => catalog.unload_model(&asked),
     });
-    let result = changed.await.map_err(|_| refused(RepositoryError::Lost))?;
-    result.map_err(|error| refused(error.into()))?;
+    changed.await.map_err(|_| RepositoryError::Lost)??;
     Ok(name.to_string())
 }
