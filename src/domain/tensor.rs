@@ -192,10 +192,8 @@ impl Tensor {
     /// [`TensorError::Overflow`], [`TensorError::ByteCount`] or [`TensorError::Strings`].
     pub fn new(datatype: DataType, shape: Vec<usize>, data: Bytes) -> Result<Self, TensorError> {
         let overflow = || TensorError::Overflow { shape: display_shape(&shape) };
-        let elements = shape
-            .iter()
-            .try_fold(1_usize, |n, dim| n.checked_mul(*dim))
-            .ok_or_else(overflow)?;
+        let elements =
+            shape.iter().try_fold(1_usize, |n, dim| n.checked_mul(*dim)).ok_or_else(overflow)?;
         match datatype.size() {
             Some(size) => {
                 let expected = elements.checked_mul(size).ok_or_else(overflow)?;
@@ -205,10 +203,8 @@ impl Tensor {
                     return Err(TensorError::ByteCount { datatype, shape, expected, found });
                 }
             }
-            None => check_strings(&data, elements).map_err(|error| TensorError::Strings {
-                shape: display_shape(&shape),
-                error,
-            })?,
+            None => check_strings(&data, elements)
+                .map_err(|error| TensorError::Strings { shape: display_shape(&shape), error })?,
         }
         Ok(Self { datatype, shape, data })
     }

@@ -236,9 +236,10 @@ fn strings<'a>(view: &TensorView<'a>) -> Result<SessionInputValue<'a>, EngineErr
     let elements = Strings::new(view.data)
         .map(|element| {
             let element = element.map_err(|error| EngineError::Run(error.to_string()))?;
-            str::from_utf8(element).map_err(|error| EngineError::Run(error.to_string()))
+            let text = str::from_utf8(element);
+            text.map(str::to_owned).map_err(|error| EngineError::Run(error.to_string()))
         })
-        .collect::<Result<Vec<&str>, _>>()?;
+        .collect::<Result<Vec<String>, _>>()?;
     let dims: Vec<i64> = view.shape.iter().map(|dim| *dim as i64).collect();
     let value = ort::value::Tensor::from_string_array((dims, elements.as_slice()));
     Ok(value.map_err(failed)?.into())

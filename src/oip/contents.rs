@@ -62,7 +62,9 @@ pub fn to_bytes(
         DataType::Uint64 => pack(&contents.uint64_contents, u64::to_le_bytes),
         DataType::Fp32 => pack(&contents.fp32_contents, f32::to_le_bytes),
         DataType::Fp64 => pack(&contents.fp64_contents, f64::to_le_bytes),
-        DataType::Bytes => pack_strings(&contents.bytes_contents).map_err(|error| error.to_string())?,
+        DataType::Bytes => {
+            pack_strings(&contents.bytes_contents).map_err(|error| error.to_string())?
+        }
         DataType::Fp16 | DataType::Bf16 => Bytes::new(),
     })
 }

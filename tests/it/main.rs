@@ -10,4 +10,5 @@ mod harness;
 mod process;
 mod protocol;
 mod rows;
+mod shapes;
 mod shutdown;
