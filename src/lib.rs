@@ -9,6 +9,32 @@ pub mod domain;
 
 pub mod lifecycle;
 
+pub mod telemetry;
+
 pub mod imaging;
 
+pub mod engine;
+
+pub mod batcher;
+
+pub mod bundle;
+
+pub mod catalog;
+
+pub mod pipeline;
+
 pub mod proto;
+
+pub mod oip;
+
+pub mod rpc;
+
+pub mod http;
+
+pub mod config;
+
+pub mod app;
+
+pub mod client;
+
+pub mod commands;

@@ -197,6 +197,24 @@ impl Tensor {
         Ok(Self { datatype, shape, data })
     }
 
+    /// Rows `from..to` of the first dimension, in the same memory. The bounds are cut to what is
+    /// there; elements of `BYTES` have no fixed size, so that such a tensor stays whole.
+    #[must_use]
+    pub fn slice_rows(&self, from: usize, to: usize) -> Self {
+        let rows = self.rows();
+        if self.datatype.size().is_none() || rows == 0 {
+            return self.clone();
+        }
+        let (to, row) = (to.min(rows), self.data.len() / rows);
+        let from = from.min(to);
+        let mut shape = self.shape.clone();
+        if let Some(first) = shape.first_mut() {
+            *first = to - from;
+        }
+        let data = self.data.slice(from * row..to * row);
+        Self { datatype: self.datatype, shape, data }
+    }
+
     /// The first dimension, 1 for a scalar.
     pub fn rows(&self) -> usize {
         self.shape.first().copied().unwrap_or(1)

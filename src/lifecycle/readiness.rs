@@ -63,6 +63,11 @@ impl Readiness {
         *self.0.ready.borrow()
     }
 
+    /// Whether [`Readiness::drain`] was called.
+    pub fn is_draining(&self) -> bool {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).draining
+    }
+
     /// What holds readiness back, as `part: reason`, in the order of the names.
     pub fn reasons(&self) -> Vec<String> {
         let state = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);

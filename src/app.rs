@@ -1,0 +1,257 @@
+//! Wires the rooms together and runs them until the end.
+//!
+//! Listeners are bound by the caller, so that a test can ask for port 0. The start is short: models
+//! load while the probes already answer.
+//! This file must never hold a rule of its own beyond the order of start and end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::catalog::{Catalog, CatalogError, CatalogParts, CatalogSettings};
+use crate::config::Config;
+use crate::engine::library::{self, LibraryError};
+use crate::http::{self, ProbeParts};
+use crate::lifecycle::cpu::CpuQuota;
+use crate::lifecycle::{
+    Clock, ConnectionLimits, CorePermits, HttpVersion, Readiness, Shutdown, SystemClock,
+    serve_connections,
+};
+use crate::pipeline::{Admission, Pipeline};
+use crate::rpc::{self, GrpcEdge, ReflectionError, RpcParts};
+use crate::telemetry::Metrics;
+
+/// Bound listeners.
+#[derive(Debug)]
+pub struct Listeners {
+    /// gRPC.
+    pub grpc: TcpListener,
+    /// Metrics and probes.
+    pub metrics: TcpListener,
+}
+
+/// A service that cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// An address cannot be bound.
+    #[error("{key} = \"{address}\" cannot be bound: {error}")]
+    Bind {
+        /// The key of the configuration.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// ONNX Runtime cannot be had.
+    #[error(transparent)]
+    Library(#[from] LibraryError),
+    /// The models' folder cannot be read.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The metrics are declared wrongly: a bug of the build.
+    #[error("metrics: {0}")]
+    Metrics(String),
+    /// The descriptors are wrong: a bug of the build.
+    #[error(transparent)]
+    Reflection(#[from] ReflectionError),
+}
+
+impl Listeners {
+    /// Binds what the configuration names.
+    ///
+    /// # Errors
+    /// [`AppError::Bind`] with the key at fault.
+    pub async fn bind(config: &Config) -> Result<Self, AppError> {
+        let server = &config.server;
+        let grpc = bind("server.grpc_address", server.grpc_address).await?;
+        let metrics = bind("server.metrics_address", server.metrics_address).await?;
+        Ok(Self { grpc, metrics })
+    }
+}
+
+async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {
+    TcpListener::bind(address).await.map_err(|error| AppError::Bind { key, address, error })
+}
+
+/// The service, built and not yet running.
+pub struct App {
+    listeners: Listeners,
+    grpc: GrpcEdge,
+    probes: ProbeParts,
+    catalog: Catalog,
+    readiness: Readiness,
+    shutdown: Shutdown,
+    limits: ConnectionLimits,
+    drain_grace: Duration,
+    shutdown_timeout: Duration,
+}
+
+impl App {
+    /// Loads ONNX Runtime, scans the models and builds the edges.
+    ///
+    /// # Errors
+    /// What is missing and how to mend it.
+    pub fn build(config: &Config, listeners: Listeners) -> Result<Self, AppError> {
+        let runtime = library::load(config.engine.onnxruntime.as_deref())?;
+        let metrics = Metrics::new().map_err(|error| AppError::Metrics(error.to_string()))?;
+        let (readiness, shutdown) = (Readiness::new(), Shutdown::new());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let quota = CpuQuota::detect();
+        let cores = match config.engine.cores {
+            0 => quota.cores(),
+            cores => cores,
+        };
+        tracing::info!(
+            cores,
+            affinity = quota.affinity,
+            cgroup = quota.cgroup,
+            "cores to plan with"
+        );
+        let settings = CatalogSettings {
+            directory: config.models.directory.clone(),
+            instances: config.engine.instances,
+            intra_threads: config.engine.intra_threads,
+            deterministic: config.engine.deterministic,
+            queue_rows: config.limits.queue_rows.get(),
+            queue_bytes: config.limits.queue_bytes.get(),
+        };
+        let parts = CatalogParts {
+            runtime,
+            permits: CorePermits::new(cores),
+            clock: Arc::clone(&clock),
+            metrics: metrics.clone(),
+            readiness: readiness.clone(),
+        };
+        let catalog = Catalog::scan(settings, parts)?;
+        let admission = Admission::new(config.limits.max_inflight_requests.get());
+        let pipeline =
+            Pipeline::new(catalog.clone(), admission, Arc::clone(&clock), metrics.clone());
+        let grpc = rpc::service(&RpcParts {
+            pipeline,
+            readiness: readiness.clone(),
+            shutdown: shutdown.clone(),
+            clock,
+            max_message_bytes: config.limits.max_message_bytes.get(),
+        })?;
+        Ok(Self {
+            listeners,
+            grpc,
+            probes: ProbeParts { readiness: readiness.clone(), metrics },
+            catalog,
+            readiness,
+            shutdown,
+            limits: connection_limits(config),
+            drain_grace: config.server.drain_grace,
+            shutdown_timeout: config.server.shutdown_timeout,
+        })
+    }
+
+    /// The addresses of the gRPC and the metrics listener, as bound.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn addresses(&self) -> io::Result<(SocketAddr, SocketAddr)> {
+        Ok((self.listeners.grpc.local_addr()?, self.listeners.metrics.local_addr()?))
+    }
+
+    /// The latch, for who waits for the start.
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
+    }
+
+    /// Serves until `signal` resolves, then ends in good order: not ready first, requests still
+    /// accepted for `drain_grace` (cut short if `signal` resolves once more), then GOAWAY, what is
+    /// in flight, the connections, the engines; all within `shutdown_timeout`.
+    pub async fn run_until<S, F>(self, mut signal: S)
+    where
+        S: FnMut() -> F,
+        F: Future<Output = ()>,
+    {
+        let Self { listeners, grpc, probes, catalog, readiness, shutdown, limits, .. } = self;
+        // Not ready before the first model has said so, even for an instant.
+        let models = readiness.hold("models");
+        let loading = {
+            let catalog = catalog.clone();
+            tokio::task::spawn_blocking(move || {
+                catalog.load_then(|| models.release());
+            })
+        };
+        let mut served = JoinSet::new();
+        let Listeners { grpc: grpc_listener, metrics: metrics_listener } = listeners;
+        let grpc_limits = limits.clone();
+        served.spawn(serve_connections(
+            grpc_listener,
+            grpc,
+            HttpVersion::Http2,
+            grpc_limits,
+            shutdown.clone(),
+        ));
+        // Probes and metrics answer until the last request is done.
+        let probes_shutdown = Shutdown::new();
+        let metrics = probes.metrics.clone();
+        let probes = tokio::spawn(serve_connections(
+            metrics_listener,
+            http::probes(probes),
+            HttpVersion::Any,
+            limits,
+            probes_shutdown.clone(),
+        ));
+        let upkeep = tokio::spawn(upkeep(metrics));
+
+        signal().await;
+        let begun = Instant::now();
+        let end = begun + self.shutdown_timeout;
+        tracing::info!(grace = ?self.drain_grace, "draining: not ready, still accepting");
+        readiness.drain();
+        shutdown.drain();
+        tokio::select! {
+            () = tokio::time::sleep(self.drain_grace) => {}
+            () = signal() => tracing::info!("a second signal cuts the grace short"),
+        }
+        tracing::info!("closing: no new requests, what is in flight ends");
+        shutdown.close();
+        // The engines need a moment of the bound for themselves.
+        let reserve = self.shutdown_timeout.saturating_sub(self.drain_grace) / 4;
+        let all = async { while served.join_next().await.is_some() {} };
+        if tokio::time::timeout_at(end - reserve, all).await.is_err() {
+            tracing::warn!("the bound is reached: connections that are still open are cut");
+            shutdown.abort();
+            while served.join_next().await.is_some() {}
+        }
+        let engines = tokio::task::spawn_blocking(move || catalog.stop());
+        if tokio::time::timeout_at(end, engines).await.is_err() {
+            tracing::warn!("a run of a model outlasts the bound and is left behind");
+        }
+        upkeep.abort();
+        loading.abort();
+        probes_shutdown.abort();
+        let _ = tokio::time::timeout(Duration::from_millis(200), probes).await;
+        tracing::info!(took = ?begun.elapsed(), "stopped");
+    }
+}
+
+fn connection_limits(config: &Config) -> ConnectionLimits {
+    let limits = &config.limits;
+    ConnectionLimits {
+        max_connections: limits.max_connections.get(),
+        max_concurrent_streams: limits.max_concurrent_streams.get(),
+        max_header_list_bytes: limits.max_header_list_bytes.get(),
+        keepalive_interval: limits.keepalive_interval,
+        keepalive_timeout: limits.keepalive_timeout,
+    }
+}
+
+/// Keeps the recorder's memory flat when nobody scrapes.
+async fn upkeep(metrics: Metrics) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        ticks.tick().await;
+        metrics.upkeep();
+    }
+}

@@ -1,0 +1,262 @@
+//! Queue → batch → engine: one batcher for each loaded version.
+//!
+//! A request goes into a bounded queue; a free worker takes all that is queued, up to the row
+//! limit, runs it once and gives each request its own rows back. Nothing waits on a timer.
+//! This room must never know a name, a message or a file: rows in, rows out.
+
+mod cost;
+mod packing;
+mod queue;
+mod ticket;
+mod worker;
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use crate::domain::{ErrorKind, Fault, Tensor};
+use crate::engine::{Engine, EngineError, EngineFactory, OutputSet, Signature};
+use crate::lifecycle::{Clock, CorePermits};
+use crate::telemetry::ModelMetrics;
+
+use queue::Queue;
+use worker::Worker;
+
+/// The bounds of a batcher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// Rows of a run, at least 1.
+    pub max_batch: usize,
+    /// How long a run may take by the measured cost of a row; one row always runs.
+    pub max_run: Duration,
+    /// Rows that may wait.
+    pub queue_rows: usize,
+    /// Bytes of inputs that may wait.
+    pub queue_bytes: usize,
+}
+
+/// How a batcher works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatcherOptions {
+    /// Its bounds.
+    pub limits: BatchLimits,
+    /// Core permits that a run takes: the threads that work on it.
+    pub threads_per_run: usize,
+    /// Whether the first dimension of each tensor is the batch. If not, requests run one by one.
+    pub batched: bool,
+}
+
+/// What is asked of a model.
+#[derive(Debug, Clone)]
+pub struct BatchRequest {
+    /// Inputs in the order of the signature, each with the same number of rows, at least 1.
+    pub inputs: Vec<Tensor>,
+    /// The outputs wanted.
+    pub outputs: OutputSet,
+    /// When the answer is of no use any more.
+    pub deadline: Option<Instant>,
+}
+
+/// A model's answer to one request.
+#[derive(Debug, Clone)]
+pub struct BatchAnswer {
+    /// The outputs wanted, in the order of the signature, with the request's rows.
+    pub outputs: Vec<Tensor>,
+    /// The longest wait of one of its rows.
+    pub queue: Duration,
+    /// The time of its runs, summed.
+    pub infer: Duration,
+    /// Rows of the largest run that it was part of, those of others included.
+    pub batch_rows: usize,
+}
+
+/// Why a request has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BatchError {
+    /// The queue has no room now.
+    #[error(
+        "the model's queue is full ({limit} rows or {byte_limit} bytes may wait); try again in \
+         {} ms", retry_after.as_millis()
+    )]
+    Overloaded {
+        /// Rows that may wait.
+        limit: usize,
+        /// Bytes that may wait.
+        byte_limit: usize,
+        /// How long the queue takes to empty, by the measured cost of a row.
+        retry_after: Duration,
+    },
+    /// The request would not fit into an empty queue.
+    #[error(
+        "the request has {rows} rows of {bytes} bytes in all; at most {limit} rows and \
+         {byte_limit} bytes are queued for a model: send it in parts"
+    )]
+    TooLarge {
+        /// Rows that came.
+        rows: usize,
+        /// Bytes that came.
+        bytes: usize,
+        /// Rows that may wait.
+        limit: usize,
+        /// Bytes that may wait.
+        byte_limit: usize,
+    },
+    /// The deadline passed before the run began.
+    #[error("the deadline passed before the model could run")]
+    DeadlineExceeded,
+    /// The version is being unloaded or its engine is lost.
+    #[error("the model version is not running any more")]
+    Closed,
+    /// The run failed.
+    #[error("{0}")]
+    Failed(EngineError),
+    /// The engine panicked.
+    #[error("the engine stopped in the middle of the run")]
+    Panicked,
+}
+
+impl Fault for BatchError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            BatchError::Overloaded { .. } => ErrorKind::Overloaded,
+            BatchError::TooLarge { .. } => ErrorKind::TooLarge,
+            BatchError::DeadlineExceeded => ErrorKind::DeadlineExceeded,
+            BatchError::Closed => ErrorKind::Unavailable,
+            BatchError::Failed(_) | BatchError::Panicked => ErrorKind::Internal,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            BatchError::Overloaded { .. } => "QUEUE_FULL",
+            BatchError::TooLarge { .. } => "TOO_MANY_ROWS",
+            BatchError::Failed(_) => "RUN_FAILED",
+            BatchError::Panicked => "ENGINE_PANICKED",
+            _ => self.kind().name(),
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            BatchError::Overloaded { retry_after, .. } => Some(*retry_after),
+            _ => None,
+        }
+    }
+}
+
+/// A request that waits or runs. Dropping it cancels the request.
+#[derive(Debug)]
+pub struct Pending(oneshot::Receiver<Result<BatchAnswer, BatchError>>);
+
+impl Pending {
+    /// Waits on a thread that may block.
+    ///
+    /// # Errors
+    /// As the future.
+    pub fn wait(self) -> Result<BatchAnswer, BatchError> {
+        self.0.blocking_recv().unwrap_or(Err(BatchError::Closed))
+    }
+}
+
+impl Future for Pending {
+    type Output = Result<BatchAnswer, BatchError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context).map(|reply| reply.unwrap_or(Err(BatchError::Closed)))
+    }
+}
+
+/// The queue and the workers of one version. Dropping it closes the queue; what is queued still
+/// runs, then the workers end.
+#[derive(Debug)]
+pub struct Batcher {
+    queue: Arc<Queue>,
+    signature: Signature,
+    provider: &'static str,
+    workers: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Batcher {
+    /// Gives each engine a thread of its own, named after `name`. `factory` makes the engine that
+    /// takes the place of one that panicked.
+    ///
+    /// # Errors
+    /// [`EngineError::Load`] when there is no engine or a thread cannot be made.
+    pub fn start(
+        name: &str,
+        engines: Vec<Box<dyn Engine>>,
+        factory: &EngineFactory,
+        options: BatcherOptions,
+        permits: &CorePermits,
+        clock: Arc<dyn Clock>,
+        metrics: ModelMetrics,
+    ) -> Result<Self, EngineError> {
+        let first = engines.first().map(|engine| (engine.signature().clone(), engine.provider()));
+        let (signature, provider) =
+            first.ok_or_else(|| EngineError::Load("there is no engine to run".to_owned()))?;
+        let queue = Arc::new(Queue::new(options, engines.len(), clock, metrics));
+        let mut workers = Vec::with_capacity(engines.len());
+        for (instance, engine) in engines.into_iter().enumerate() {
+            let worker =
+                Worker::new(Arc::clone(&queue), engine, Arc::clone(factory), permits.clone());
+            let thread = std::thread::Builder::new().name(format!("{name}#{instance}"));
+            match thread.spawn(move || worker.work()) {
+                Ok(thread) => workers.push(thread),
+                Err(error) => {
+                    queue.close();
+                    return Err(EngineError::Load(format!("no thread for the engine: {error}")));
+                }
+            }
+        }
+        Ok(Self { queue, signature, provider, workers: Mutex::new(workers) })
+    }
+
+    /// What the model takes and gives.
+    pub fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    /// The execution provider that runs the model.
+    pub fn provider(&self) -> &'static str {
+        self.provider
+    }
+
+    /// Queues a request.
+    ///
+    /// # Errors
+    /// [`BatchError::Overloaded`], [`BatchError::TooLarge`], [`BatchError::DeadlineExceeded`] or
+    /// [`BatchError::Closed`]; nothing was queued then.
+    pub fn submit(&self, request: BatchRequest) -> Result<Pending, BatchError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.push(request, reply)?;
+        Ok(Pending(answer))
+    }
+
+    /// Takes no more requests; what is queued still runs.
+    pub fn close(&self) {
+        self.queue.close();
+    }
+
+    /// Closes and waits until the workers have ended. Blocks for as long as what is queued takes.
+    pub fn join(&self) {
+        self.close();
+        let workers = {
+            let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *workers)
+        };
+        for worker in workers {
+            // A worker that panicked outside a run has said so on its way out.
+            let _ = worker.join();
+        }
+    }
+}
+
+impl Drop for Batcher {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,260 @@
+//! The bounded queue of one version, and the rule by which a batch is taken from it.
+//!
+//! Requests come in whole and are cut into parts of at most the row limit; a worker takes the first
+//! live part and every following one that fits beside it. Dead parts are dropped on the way.
+//! This file must never run anything, and never hold more rows or bytes than its bounds.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::cost::RowCost;
+use super::ticket::Ticket;
+use super::{BatchAnswer, BatchError, BatchRequest, BatcherOptions};
+use crate::domain::Tensor;
+use crate::lifecycle::Clock;
+use crate::telemetry::ModelMetrics;
+
+/// A part of a request that waits.
+#[derive(Debug)]
+pub struct Part {
+    /// The request's claim.
+    pub ticket: Arc<Ticket>,
+    /// Which part of the request this is.
+    pub index: usize,
+    /// Its inputs, slices of the request's.
+    pub inputs: Vec<Tensor>,
+    /// Its rows.
+    pub rows: usize,
+    /// When it came.
+    pub since: Instant,
+}
+
+impl Part {
+    fn bytes(&self) -> usize {
+        self.inputs.iter().map(|input| input.data.len()).sum()
+    }
+
+    /// Whether rows of both can stand in one tensor: same types, same shape after the first
+    /// dimension.
+    fn stacks_with(&self, other: &Part) -> bool {
+        self.inputs.len() == other.inputs.len()
+            && self
+                .inputs
+                .iter()
+                .zip(&other.inputs)
+                .all(|(a, b)| a.datatype == b.datatype && a.shape.get(1..) == b.shape.get(1..))
+    }
+}
+
+/// The queue of one version.
+#[derive(Debug)]
+pub struct Queue {
+    /// How the batcher works.
+    pub options: BatcherOptions,
+    /// The source of time.
+    pub clock: Arc<dyn Clock>,
+    /// The version's metrics.
+    pub metrics: ModelMetrics,
+    /// What a row costs.
+    pub cost: RowCost,
+    engines: usize,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    parts: VecDeque<Part>,
+    rows: usize,
+    bytes: usize,
+    closed: bool,
+}
+
+impl Queue {
+    /// An empty queue.
+    pub fn new(
+        options: BatcherOptions,
+        engines: usize,
+        clock: Arc<dyn Clock>,
+        metrics: ModelMetrics,
+    ) -> Self {
+        let (state, changed) = (Mutex::default(), Condvar::new());
+        Self { options, engines, clock, metrics, cost: RowCost::default(), state, changed }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a request, whole or not at all.
+    ///
+    /// # Errors
+    /// See [`super::Batcher::submit`].
+    pub fn push(
+        &self,
+        request: BatchRequest,
+        reply: oneshot::Sender<Result<BatchAnswer, BatchError>>,
+    ) -> Result<(), BatchError> {
+        let now = self.clock.now();
+        if request.deadline.is_some_and(|deadline| deadline <= now) {
+            return Err(BatchError::DeadlineExceeded);
+        }
+        let limits = self.options.limits;
+        let rows =
+            if self.options.batched { request.inputs.first().map_or(1, Tensor::rows) } else { 1 };
+        let bytes = request.inputs.iter().map(|input| input.data.len()).sum();
+        let (limit, byte_limit) = (limits.queue_rows, limits.queue_bytes);
+        if rows > limit || bytes > byte_limit {
+            return Err(BatchError::TooLarge { rows, bytes, limit, byte_limit });
+        }
+        let parts = self.cut(request, rows, now, reply);
+        let mut state = self.lock();
+        if state.closed {
+            return Err(BatchError::Closed);
+        }
+        if !state.has_room(rows, bytes, limit, byte_limit) {
+            state.drop_dead(now);
+        }
+        if !state.has_room(rows, bytes, limit, byte_limit) {
+            let retry_after = self.time_to_empty(state.rows);
+            return Err(BatchError::Overloaded { limit, byte_limit, retry_after });
+        }
+        state.rows += rows;
+        state.bytes += bytes;
+        let several = parts.len() > 1;
+        state.parts.extend(parts);
+        self.metrics.queue_depth(state.rows);
+        drop(state);
+        if several {
+            self.changed.notify_all()
+        } else {
+            self.changed.notify_one()
+        }
+        Ok(())
+    }
+
+    /// Cuts a request into parts of at most the row limit.
+    fn cut(
+        &self,
+        request: BatchRequest,
+        rows: usize,
+        since: Instant,
+        reply: oneshot::Sender<Result<BatchAnswer, BatchError>>,
+    ) -> Vec<Part> {
+        let most = self.row_limit();
+        let count = rows.div_ceil(most).max(1);
+        let ticket = Arc::new(Ticket::new(request.outputs, request.deadline, count, reply));
+        if count == 1 {
+            return vec![Part { ticket, index: 0, inputs: request.inputs, rows, since }];
+        }
+        (0..count)
+            .map(|index| {
+                let (from, to) = (index * most, rows.min((index + 1) * most));
+                let inputs =
+                    request.inputs.iter().map(|input| input.slice_rows(from, to)).collect();
+                Part { ticket: Arc::clone(&ticket), index, inputs, rows: to - from, since }
+            })
+            .collect()
+    }
+
+    /// Rows of a run: the configured bound, or fewer where they would take too long.
+    fn row_limit(&self) -> usize {
+        let limits = self.options.limits;
+        match self.options.batched {
+            true => self.cost.rows_within(limits.max_run, limits.max_batch),
+            false => 1,
+        }
+    }
+
+    /// How long the queue takes to empty, between 10 ms and 30 s.
+    fn time_to_empty(&self, rows: usize) -> Duration {
+        let time = self.cost.of(rows) / u32::try_from(self.engines.max(1)).unwrap_or(1);
+        time.clamp(Duration::from_millis(10), Duration::from_secs(30))
+    }
+
+    /// Waits until something is queued; false when the queue is closed and empty.
+    pub fn wait(&self) -> bool {
+        let mut state = self.lock();
+        while state.parts.is_empty() {
+            if state.closed {
+                return false;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        true
+    }
+
+    /// Takes the next batch; empty when everything that was queued is dead or taken.
+    pub fn take(&self) -> Vec<Part> {
+        let most = self.row_limit();
+        let now = self.clock.now();
+        let mut batch: Vec<Part> = Vec::new();
+        let mut rows = 0;
+        let mut state = self.lock();
+        let mut at = 0;
+        while at < state.parts.len() && rows < most {
+            let Some(part) = state.parts.get(at) else { break };
+            let fits = match batch.first() {
+                None => true,
+                Some(first) => rows + part.rows <= most && first.stacks_with(part),
+            };
+            if part.ticket.is_dead(now) {
+                state.remove(at);
+            } else if fits {
+                rows += part.rows;
+                batch.extend(state.remove(at));
+            } else {
+                at += 1;
+            }
+        }
+        self.metrics.queue_depth(state.rows);
+        // What stays may be for another worker that went to sleep before it came.
+        let more = !state.parts.is_empty();
+        drop(state);
+        if more {
+            self.changed.notify_one();
+        }
+        batch
+    }
+
+    /// Takes no more requests and wakes every worker.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Closes and fails all that waits; for when no engine is left.
+    pub fn abandon(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        let parts = std::mem::take(&mut state.parts);
+        (state.rows, state.bytes) = (0, 0);
+        drop(state);
+        for part in parts {
+            part.ticket.fail(BatchError::Closed);
+        }
+        self.changed.notify_all();
+    }
+}
+
+impl State {
+    fn has_room(&self, rows: usize, bytes: usize, row_limit: usize, byte_limit: usize) -> bool {
+        self.rows + rows <= row_limit && self.bytes + bytes <= byte_limit
+    }
+
+    fn remove(&mut self, at: usize) -> Option<Part> {
+        let part = self.parts.remove(at)?;
+        self.rows -= part.rows;
+        self.bytes -= part.bytes();
+        Some(part)
+    }
+
+    fn drop_dead(&mut self, now: Instant) {
+        self.parts.retain(|part| !part.ticket.is_dead(now));
+        self.rows = self.parts.iter().map(|part| part.rows).sum();
+        self.bytes = self.parts.iter().map(Part::bytes).sum();
+    }
+}

@@ -1,0 +1,144 @@
+//! The thread that owns one engine: takes a batch, runs it, answers each part.
+//!
+//! It waits for work, then for its cores, and takes the batch only then, so that a batch grows while
+//! the cores are busy. A batch that fails is run again part by part, so that only the faulty one
+//! fails; an engine that panics is thrown away and made anew.
+//! This file must never let a panic of an engine end the thread.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::BatchError;
+use super::packing::{Packer, outputs_of, wanted};
+use super::queue::{Part, Queue};
+use super::ticket::PartAnswer;
+use crate::domain::Tensor;
+use crate::engine::{Engine, EngineError, EngineFactory, OutputSet};
+use crate::lifecycle::CorePermits;
+use crate::telemetry::Step;
+
+/// A worker before its thread runs.
+pub struct Worker {
+    queue: Arc<Queue>,
+    engine: Box<dyn Engine>,
+    factory: EngineFactory,
+    permits: CorePermits,
+    packer: Packer,
+}
+
+/// What a run ended with.
+enum RunEnd {
+    Done { outputs: Vec<Tensor>, set: OutputSet, took: Duration },
+    Failed(EngineError),
+    Panicked,
+}
+
+impl Worker {
+    /// A worker on `queue`.
+    pub fn new(
+        queue: Arc<Queue>,
+        engine: Box<dyn Engine>,
+        factory: EngineFactory,
+        permits: CorePermits,
+    ) -> Self {
+        Self { queue, engine, factory, permits, packer: Packer::default() }
+    }
+
+    /// Works until the queue is closed and empty.
+    pub fn work(mut self) {
+        while self.queue.wait() {
+            let permit = self.permits.acquire(self.queue.options.threads_per_run);
+            let batch = self.queue.take();
+            let survived = batch.is_empty() || self.serve(batch);
+            drop(permit);
+            if !survived {
+                self.queue.abandon();
+                return;
+            }
+        }
+    }
+
+    fn make(&self) -> Result<Box<dyn Engine>, EngineError> {
+        catch_unwind(AssertUnwindSafe(|| (self.factory)()))
+            .unwrap_or_else(|_| Err(EngineError::Load("loading the model panicked".to_owned())))
+    }
+
+    /// Runs a batch and answers it; false when the engine is lost for good.
+    fn serve(&mut self, batch: Vec<Part>) -> bool {
+        let end = self.run(&batch);
+        let panicked = matches!(end, RunEnd::Panicked);
+        if panicked && !self.replace() {
+            batch.iter().for_each(|part| part.ticket.fail(BatchError::Panicked));
+            return false;
+        }
+        match end {
+            RunEnd::Done { outputs, set, took } => self.answer(&batch, &outputs, set, took),
+            RunEnd::Failed(error) if batch.len() == 1 => {
+                batch.iter().for_each(|part| part.ticket.fail(BatchError::Failed(error.clone())));
+            }
+            RunEnd::Panicked if batch.len() == 1 => {
+                batch.iter().for_each(|part| part.ticket.fail(BatchError::Panicked));
+            }
+            RunEnd::Failed(_) | RunEnd::Panicked => {
+                let now = self.queue.clock.now();
+                return batch
+                    .into_iter()
+                    .filter(|part| !part.ticket.is_dead(now))
+                    .all(|part| self.serve(vec![part]));
+            }
+        }
+        true
+    }
+
+    /// Puts a new engine in the place of one that panicked.
+    fn replace(&mut self) -> bool {
+        match self.make() {
+            Ok(new) => {
+                tracing::error!("an engine panicked and was replaced");
+                self.engine = new;
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "an engine panicked and cannot be replaced");
+                false
+            }
+        }
+    }
+
+    fn run(&mut self, batch: &[Part]) -> RunEnd {
+        let engine = &mut self.engine;
+        let set = wanted(batch);
+        let begun = Instant::now();
+        let result = self.packer.with_views(batch, &self.queue.metrics, |views| {
+            catch_unwind(AssertUnwindSafe(|| engine.run(views, set)))
+        });
+        match result {
+            Ok(Ok(outputs)) => RunEnd::Done { outputs, set, took: begun.elapsed() },
+            Ok(Err(error)) => RunEnd::Failed(error),
+            Err(_) => RunEnd::Panicked,
+        }
+    }
+
+    fn answer(&self, batch: &[Part], outputs: &[Tensor], set: OutputSet, took: Duration) {
+        let rows: usize = batch.iter().map(|part| part.rows).sum();
+        let queue = &self.queue;
+        queue.cost.measured(rows, took);
+        queue.metrics.ran(rows);
+        queue.metrics.step(Step::Infer, took);
+        let begun = queue.clock.now();
+        let mut from = 0;
+        for part in batch {
+            let waited = begun.saturating_duration_since(part.since).saturating_sub(took);
+            queue.metrics.step(Step::Queue, waited);
+            match outputs_of(part, from, rows, set, outputs, queue.options.batched) {
+                Ok(outputs) => part.ticket.complete(
+                    part.index,
+                    PartAnswer { outputs, queue: waited, infer: took, batch_rows: rows },
+                ),
+                Err(error) => part.ticket.fail(BatchError::Failed(error)),
+            }
+            from += part.rows;
+        }
+    }
+}

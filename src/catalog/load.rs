@@ -1,0 +1,285 @@
+//! Reads, starts and tests versions, several beside each other.
+//!
+//! bundle → engines → signature → goldens → ready. What fails on the way is refused with the file
+//! and the reason, and the others go on.
+//! This file must never leave a version in `Loading`.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::version::ServedTensors;
+use super::{Catalog, IMAGE_SUFFIX, LoadError, LoadedVersion, VersionState};
+use crate::batcher::{BatchLimits, Batcher, BatcherOptions};
+use crate::bundle::{BARE_MODEL, Batching, Bundle, GOLDENS, MANIFEST};
+use crate::domain::{CHAMPION, ModelName, ModelVersion, Tensor};
+use crate::engine::{Engine, EngineFactory, OnnxModel, OnnxOptions, OutputSet, run_tensors};
+use crate::lifecycle::ReadinessPart;
+
+/// A version to load, and the hold that it releases if it is its model's champion.
+struct Task {
+    name: ModelName,
+    version: ModelVersion,
+    hold: Option<ReadinessPart>,
+}
+
+/// See [`Catalog::load_then`].
+pub fn all(catalog: &Catalog, held: impl FnOnce()) {
+    let tasks = Mutex::new(tasks(catalog));
+    held();
+    let workers = catalog.0.parts.permits.total();
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let next = tasks.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                    let Some(task) = next else { break };
+                    one(catalog, task);
+                }
+            });
+        }
+    });
+}
+
+/// What is to be loaded, champions last, so that `pop` gives them first.
+fn tasks(catalog: &Catalog) -> Vec<Task> {
+    let readiness = &catalog.0.parts.readiness;
+    let (mut champions, mut others) = (Vec::new(), Vec::new());
+    for (name, model) in catalog.models().iter() {
+        let hold = readiness.hold(format!("model '{name}'"));
+        let mut hold = match &model.champion {
+            Ok(_) => Some(hold),
+            Err(reason) => {
+                tracing::error!(model = %name, reason = %reason, "a model has no champion");
+                hold.refuse(reason.to_string());
+                None
+            }
+        };
+        for version in model.versions.keys().copied() {
+            let is_champion = model.champion.as_ref() == Ok(&version);
+            let hold = if is_champion { hold.take() } else { None };
+            let queue = if is_champion { &mut champions } else { &mut others };
+            queue.push(Task { name: name.clone(), version, hold });
+        }
+    }
+    others.extend(champions);
+    others
+}
+
+fn one(catalog: &Catalog, task: Task) {
+    let Task { name, version, hold } = task;
+    let alias = if hold.is_some() { CHAMPION } else { "" };
+    let begun = Instant::now();
+    match load(catalog, &name, version) {
+        Ok(loaded) => {
+            let digest = loaded.digest.to_string();
+            let provider = loaded.batcher.provider();
+            let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            tracing::info!(model = %name, %version, %digest, provider, took_ms, "version ready");
+            let metrics = &catalog.0.parts.metrics;
+            metrics.model_info(name.as_str(), &version.to_string(), &digest, alias, provider);
+            catalog.set(&name, version, VersionState::Ready(Arc::new(loaded)));
+            if let Some(hold) = hold {
+                hold.release();
+            }
+        }
+        Err(error) => {
+            let reason = error.to_string();
+            tracing::error!(model = %name, %version, %reason, "version refused");
+            catalog.set(&name, version, VersionState::Refused(reason.as_str().into()));
+            if let Some(hold) = hold {
+                hold.refuse(format!("version {version}: {reason}"));
+            }
+        }
+    }
+}
+
+fn load(
+    catalog: &Catalog,
+    name: &ModelName,
+    version: ModelVersion,
+) -> Result<LoadedVersion, LoadError> {
+    if name.as_str().ends_with(IMAGE_SUFFIX) {
+        return Err(LoadError::ReservedName);
+    }
+    let folder = catalog.0.settings.directory.join(name.as_str()).join(version.to_string());
+    let bundle = Bundle::open(&folder, name, version)?;
+    let manifest = bundle.manifest.as_ref();
+    let model_file = manifest.map_or(BARE_MODEL, |manifest| manifest.model.file.as_str());
+    let model_path = folder.join(model_file);
+    let declared_in = if manifest.is_some() { folder.join(MANIFEST) } else { model_path.clone() };
+    let engine = |error| LoadError::Engine { path: model_path.clone(), error };
+    let signature = |problem| LoadError::Signature { path: declared_in.clone(), problem };
+
+    let batching = manifest.map_or_else(Batching::default, |manifest| manifest.batching);
+    let threads = Threads::choose(catalog, &batching);
+    let deterministic = catalog.0.settings.deterministic;
+    let options = OnnxOptions { intra_threads: threads.intra, deterministic };
+    let runtime = Arc::clone(&catalog.0.parts.runtime);
+    let model = OnnxModel::new(runtime, Arc::clone(&bundle.model), options);
+
+    let factory: EngineFactory = Arc::new(move || model.load());
+    let mut engines = Vec::with_capacity(threads.instances);
+    for _ in 0..threads.instances {
+        engines.push((factory)().map_err(engine)?);
+    }
+    let graph = engines.first().map(|engine| engine.signature().clone()).unwrap_or_default();
+    let served = ServedTensors::of(&bundle, &graph).map_err(signature)?;
+    for engine in &mut engines {
+        self_test(&bundle, &served, &mut **engine, &folder)?;
+    }
+    let batched = served.are_batched();
+    let max_batch = if deterministic { 1 } else { batching.max_batch };
+    let options = BatcherOptions {
+        limits: BatchLimits {
+            max_batch,
+            max_run: Duration::from_millis(batching.max_run_ms),
+            queue_rows: catalog.0.settings.queue_rows,
+            queue_bytes: catalog.0.settings.queue_bytes,
+        },
+        threads_per_run: threads.intra,
+        batched,
+    };
+    let parts = &catalog.0.parts;
+    let metrics = parts.metrics.model(name.as_str(), &version.to_string());
+    let thread_name = format!("{name}/{version}");
+    let clock = Arc::clone(&parts.clock);
+    let permits = &parts.permits;
+    let batcher =
+        Batcher::start(&thread_name, engines, &factory, options, permits, clock, metrics.clone())
+            .map_err(engine)?;
+    Ok(LoadedVersion {
+        name: name.clone(),
+        version,
+        digest: bundle.digest,
+        manifest: bundle.manifest,
+        inputs: served.inputs,
+        outputs: served.outputs,
+        public: served.public,
+        max_batch: if batched { batching.max_batch } else { 0 },
+        metrics,
+        batcher: Arc::new(batcher),
+    })
+}
+
+/// Answers the goldens on an engine that will serve; its first runs are the warm-up too.
+fn self_test(
+    bundle: &Bundle,
+    served: &ServedTensors,
+    engine: &mut dyn Engine,
+    folder: &Path,
+) -> Result<(), LoadError> {
+    let Some(goldens) = &bundle.goldens else { return Ok(()) };
+    goldens
+        .check(|inputs, names| {
+            let wanted = outputs_named(served, names)?;
+            let inputs = inputs_in_order(served, inputs)?;
+            let outputs =
+                run_tensors(engine, &inputs, wanted).map_err(|error| error.to_string())?;
+            in_order_of(names, served, wanted, outputs)
+        })
+        .map_err(|error| LoadError::Golden { path: folder.join(GOLDENS), error })
+}
+
+fn inputs_in_order(
+    served: &ServedTensors,
+    mut inputs: Vec<(String, Tensor)>,
+) -> Result<Vec<Tensor>, String> {
+    served
+        .inputs
+        .iter()
+        .map(|spec| {
+            let place = inputs.iter().position(|(name, _)| *name == spec.name);
+            let place = place.ok_or_else(|| format!("there is no input '{}'", spec.name))?;
+            Ok(inputs.swap_remove(place).1)
+        })
+        .collect()
+}
+
+fn outputs_named(served: &ServedTensors, names: &[&str]) -> Result<OutputSet, String> {
+    let distinct: BTreeSet<&str> = names.iter().copied().collect();
+    distinct.into_iter().try_fold(OutputSet::default(), |set, name| {
+        let place = served.outputs.iter().position(|spec| spec.name == name);
+        place
+            .map(|index| set.with(index))
+            .ok_or_else(|| format!("the model has no output '{name}'"))
+    })
+}
+
+fn in_order_of(
+    names: &[&str],
+    served: &ServedTensors,
+    wanted: OutputSet,
+    outputs: Vec<Tensor>,
+) -> Result<Vec<Tensor>, String> {
+    let have: Vec<&str> = wanted
+        .indices()
+        .filter_map(|index| served.outputs.get(index))
+        .map(|spec| spec.name.as_str())
+        .collect();
+    names
+        .iter()
+        .map(|name| {
+            let place = have.iter().position(|have| have == name);
+            let output = place.and_then(|place| outputs.get(place)).cloned();
+            output.ok_or_else(|| format!("the run gave no output '{name}'"))
+        })
+        .collect()
+}
+
+/// Engines of a version and threads of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Threads {
+    instances: usize,
+    intra: usize,
+}
+
+impl Threads {
+    /// The configuration's numbers, else the bundle's, else chosen from the cores.
+    fn choose(catalog: &Catalog, batching: &Batching) -> Self {
+        let settings = &catalog.0.settings;
+        let first = |configured, declared| if configured > 0 { configured } else { declared };
+        let instances = first(settings.instances, batching.instances);
+        let intra = first(settings.intra_threads, batching.intra_threads);
+        Self::from_cores(catalog.0.parts.permits.total(), instances, intra)
+    }
+
+    /// Fills in what is 0. Each engine holds its own copy of the weights, so that many cores become
+    /// more threads a run before they become more than four engines.
+    fn from_cores(cores: usize, instances: usize, intra: usize) -> Self {
+        const MOST_ENGINES: usize = 4;
+        let cores = cores.max(1);
+        match (instances, intra) {
+            (0, 0) => {
+                let instances = cores.min(MOST_ENGINES);
+                Self { instances, intra: cores / instances }
+            }
+            (0, intra) => Self { instances: (cores / intra).clamp(1, MOST_ENGINES), intra },
+            (instances, 0) => Self { instances, intra: (cores / instances).max(1) },
+            (instances, intra) => Self { instances, intra },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_fit_the_cores_unless_configured() {
+        for cores in 1..=64 {
+            let Threads { instances, intra } = Threads::from_cores(cores, 0, 0);
+            assert!((1..=4).contains(&instances) && intra >= 1 && instances * intra <= cores);
+        }
+        let threads = |cores, instances, intra| {
+            let threads = Threads::from_cores(cores, instances, intra);
+            (threads.instances, threads.intra)
+        };
+        assert_eq!(threads(8, 0, 0), (4, 2));
+        assert_eq!(threads(8, 0, 4), (2, 4));
+        assert_eq!(threads(8, 1, 0), (1, 8));
+        assert_eq!(threads(2, 0, 16), (1, 16));
+        assert_eq!(threads(2, 8, 3), (8, 3));
+    }
+}

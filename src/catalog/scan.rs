@@ -1,0 +1,98 @@
+//! Finds models and versions on disk: `<directory>/<name>/<version>/`.
+//!
+//! Names that begin with a dot are passed over (a bundle in the making is written aside so).
+//! This file must never open a model.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::CatalogError;
+use crate::bundle::{BARE_MODEL, MANIFEST, ModelFolder};
+use crate::domain::{ModelName, ModelVersion};
+
+/// A model's folder.
+#[derive(Debug, Clone)]
+pub struct Scanned {
+    /// The model's name.
+    pub name: ModelName,
+    /// The version that `champion` means, or why there is none.
+    pub champion: Result<ModelVersion, Arc<str>>,
+    /// Every version in the folder.
+    pub versions: BTreeSet<ModelVersion>,
+}
+
+/// Every model of a folder, in the order of the names.
+///
+/// # Errors
+/// When a folder cannot be read.
+pub fn scan(directory: &Path) -> Result<Vec<Scanned>, CatalogError> {
+    let failed = |error| CatalogError::Directory { path: directory.to_owned(), error };
+    let mut models = Vec::new();
+    for folder in folders(directory).map_err(failed)? {
+        match folder.parse::<ModelName>() {
+            Ok(name) => models.push(model(&directory.join(&folder), name).map_err(failed)?),
+            Err(error) => tracing::warn!(%error, "a folder among the models is passed over"),
+        }
+    }
+    Ok(models)
+}
+
+fn model(folder: &Path, name: ModelName) -> io::Result<Scanned> {
+    let mut versions = BTreeSet::new();
+    for version in folders(folder)? {
+        match version.parse::<ModelVersion>() {
+            Ok(version) => {
+                versions.insert(version);
+            }
+            Err(error) => {
+                let folder = folder.display();
+                tracing::warn!(%folder, %error, "a folder among the versions is passed over");
+            }
+        }
+    }
+    let champion = champion(folder, &versions).map_err(Arc::from);
+    Ok(Scanned { name, champion, versions })
+}
+
+/// The version that `model.toml` names; in a folder of bare versions the highest number.
+fn champion(folder: &Path, versions: &BTreeSet<ModelVersion>) -> Result<ModelVersion, String> {
+    let path = folder.join(ModelFolder::FILE);
+    let path = path.display();
+    match ModelFolder::read(folder) {
+        Ok(Some(ModelFolder { default_version })) if versions.contains(&default_version) => {
+            Ok(default_version)
+        }
+        Ok(Some(ModelFolder { default_version })) => {
+            Err(format!("{path}: default_version {default_version} is not in the folder"))
+        }
+        Ok(None) => {
+            let bare = |version: &ModelVersion| {
+                let version = folder.join(version.to_string());
+                version.join(BARE_MODEL).exists() && !version.join(MANIFEST).exists()
+            };
+            match versions.iter().next_back() {
+                Some(highest) if versions.iter().all(bare) => Ok(*highest),
+                Some(_) => Err(format!("{path} is missing: write default_version = \"…\" into it")),
+                None => Err(format!("{}: there is no version in it", folder.display())),
+            }
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn folders(parent: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(parent)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // `metadata` follows links: versions are often linked into place.
+        if !name.starts_with('.') && fs::metadata(entry.path()).is_ok_and(|found| found.is_dir()) {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}

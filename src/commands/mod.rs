@@ -1,0 +1,70 @@
+//! The command line: one thin file for each subcommand.
+//!
+//! A command parses its flags, calls the room that does the work and prints the result.
+//! This room must never hold logic that a library user would miss.
+
+mod completions;
+mod doctor;
+mod healthcheck;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The exit codes of every command.
+pub mod exit {
+    /// Done.
+    pub const DONE: u8 = 0;
+    /// Failed.
+    pub const FAILED: u8 = 1;
+    /// Usage; also an unusable configuration.
+    pub const USAGE: u8 = 2;
+    /// A check did not hold.
+    pub const CHECK: u8 = 3;
+}
+
+/// A gRPC model server for image-classifying CNNs: fast, explainable and accounted for.
+#[derive(Debug, Parser)]
+#[command(name = "hilum", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Healthcheck(healthcheck::Healthcheck),
+    Doctor(doctor::Doctor),
+    Completions(completions::Completions),
+    Man(completions::Man),
+}
+
+/// How a result is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// One JSON value.
+    Json,
+}
+
+impl Cli {
+    /// Runs the command that was asked for.
+    pub fn run(self) -> ExitCode {
+        match self.command {
+            Command::Serve(serve) => serve.run(),
+            Command::Healthcheck(healthcheck) => healthcheck.run(),
+            Command::Doctor(doctor) => doctor.run(),
+            Command::Completions(completions) => completions.run(),
+            Command::Man(man) => man.run(),
+        }
+    }
+}
+
+/// Prints an error the same way everywhere.
+fn failed(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("hilum: {error}");
+    ExitCode::from(code)
+}

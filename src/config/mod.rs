@@ -1,0 +1,12 @@
+//! The configuration: one typed tree from defaults, a file, the environment and flags.
+//!
+//! It is read whole and checked whole before anything starts; a problem names its key.
+//! This room must never start, open or connect to anything.
+
+mod load;
+mod reference;
+mod tree;
+
+pub use load::{ConfigError, ENVIRONMENT_PREFIX, Overrides, load};
+pub use reference::{json_schema, markdown};
+pub use tree::{Config, EngineConfig, LimitsConfig, ModelsConfig, ServerConfig, TelemetryConfig};

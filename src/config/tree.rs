@@ -1,0 +1,214 @@
+//! The keys: their types, defaults and meaning.
+//!
+//! The comments below are the reference: `docs/configuration.md` is made from them.
+//! This file must never read the environment.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::telemetry::logs::{LogFormat, check_filter};
+
+/// Everything that can be configured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Listeners and the end of the process.
+    pub server: ServerConfig,
+    /// Bounds: nothing waits or grows without one.
+    pub limits: LimitsConfig,
+    /// Where models are.
+    pub models: ModelsConfig,
+    /// How models are run.
+    pub engine: EngineConfig,
+    /// What the service says about itself.
+    pub telemetry: TelemetryConfig,
+}
+
+/// Listeners and the end of the process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerConfig {
+    /// Address and port of the gRPC listener; port 0 takes a free one.
+    #[schemars(with = "String")]
+    pub grpc_address: SocketAddr,
+    /// Address and port of the listener for `/metrics` and the probes; port 0 takes a free one.
+    #[schemars(with = "String")]
+    pub metrics_address: SocketAddr,
+    /// Permits clear text beyond the loopback interface, for where TLS ends at a load balancer.
+    pub allow_plaintext: bool,
+    /// How long requests are still accepted after the service has said that it is not ready:
+    /// load balancers need time to notice.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub drain_grace: Duration,
+    /// The bound on the whole end, from the signal to the exit; `drain_grace` is part of it. Set it
+    /// below the platform's own kill.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub shutdown_timeout: Duration,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        let local = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+        Self {
+            grpc_address: local(8001),
+            metrics_address: local(8002),
+            allow_plaintext: false,
+            drain_grace: Duration::from_secs(15),
+            shutdown_timeout: Duration::from_secs(28),
+        }
+    }
+}
+
+/// Bounds: nothing waits or grows without one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// Bytes of a gRPC message, both ways.
+    pub max_message_bytes: NonZeroUsize,
+    /// Connections of a listener at a time; a further one waits in the kernel's backlog.
+    pub max_connections: NonZeroUsize,
+    /// Requests at a time on one HTTP/2 connection.
+    pub max_concurrent_streams: NonZeroU32,
+    /// Bytes of a request's header list.
+    pub max_header_list_bytes: NonZeroU32,
+    /// Predictions in flight over all models; a further one is refused.
+    pub max_inflight_requests: NonZeroUsize,
+    /// Rows that may wait for one model version; a request that does not fit is refused.
+    pub queue_rows: NonZeroUsize,
+    /// Bytes of inputs that may wait for one model version.
+    pub queue_bytes: NonZeroUsize,
+    /// An HTTP/2 peer that is silent for this long is pinged.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub keepalive_interval: Duration,
+    /// A peer that answers no ping, or sends no HTTP/1.1 head, for this long is cut.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub keepalive_timeout: Duration,
+}
+
+const fn non_zero(n: usize) -> NonZeroUsize {
+    match NonZeroUsize::new(n) {
+        Some(n) => n,
+        None => NonZeroUsize::MIN,
+    }
+}
+
+const fn non_zero_u32(n: u32) -> NonZeroU32 {
+    match NonZeroU32::new(n) {
+        Some(n) => n,
+        None => NonZeroU32::MIN,
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            max_message_bytes: non_zero(64 << 20),
+            max_connections: non_zero(1024),
+            max_concurrent_streams: non_zero_u32(256),
+            max_header_list_bytes: non_zero_u32(16 << 10),
+            max_inflight_requests: non_zero(4096),
+            queue_rows: non_zero(4096),
+            queue_bytes: non_zero(256 << 20),
+            keepalive_interval: Duration::from_secs(30),
+            keepalive_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+/// Where models are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelsConfig {
+    /// The folder with `<name>/<version>/`.
+    pub directory: PathBuf,
+}
+
+impl Default for ModelsConfig {
+    fn default() -> Self {
+        Self { directory: PathBuf::from("models") }
+    }
+}
+
+/// How models are run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct EngineConfig {
+    /// ONNX Runtime's shared library. Empty: `ORT_DYLIB_PATH`, then beside the binary, then
+    /// `.onnxruntime/`, then the system's libraries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub onnxruntime: Option<PathBuf>,
+    /// Cores to plan with; 0 = affinity and the control group's quota, whichever is smaller.
+    pub cores: usize,
+    /// Engines of each version; 0 = the bundle's number, or chosen from the cores.
+    pub instances: usize,
+    /// Threads of one run; 0 = the bundle's number, or chosen from the cores.
+    pub intra_threads: usize,
+    /// Runs every row alone, so that an answer does not depend on its neighbours by a single bit.
+    pub deterministic: bool,
+}
+
+/// What the service says about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TelemetryConfig {
+    /// How a log line is written.
+    pub log_format: LogFormat,
+    /// Which events are logged, as in `info,hilum=debug`.
+    pub log_filter: String,
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self { log_format: LogFormat::default(), log_filter: "info".to_owned() }
+    }
+}
+
+impl Config {
+    /// What the types cannot say; every problem at once, each beginning with its key.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let server = &self.server;
+        let listeners = [
+            ("server.grpc_address", server.grpc_address),
+            ("server.metrics_address", server.metrics_address),
+        ];
+        for (key, address) in listeners {
+            if !address.ip().is_loopback() && !server.allow_plaintext {
+                problems.push(format!(
+                    "{key} = \"{address}\" would send clear text beyond this machine; set \
+                     server.allow_plaintext = true if TLS ends in front of it"
+                ));
+            }
+        }
+        if server.grpc_address.port() != 0 && server.grpc_address == server.metrics_address {
+            problems.push("server.metrics_address is the same as server.grpc_address".to_owned());
+        }
+        if server.drain_grace >= server.shutdown_timeout {
+            problems.push(format!(
+                "server.drain_grace = \"{:?}\" must be shorter than server.shutdown_timeout = \
+                 \"{:?}\", of which it is a part",
+                server.drain_grace, server.shutdown_timeout
+            ));
+        }
+        let limits = &self.limits;
+        if limits.keepalive_interval.is_zero() || limits.keepalive_timeout.is_zero() {
+            problems.push("limits.keepalive_interval and keepalive_timeout: above 0".to_owned());
+        }
+        if self.models.directory.as_os_str().is_empty() {
+            problems.push("models.directory is empty; name a folder".to_owned());
+        }
+        if let Err(error) = check_filter(&self.telemetry.log_filter) {
+            problems.push(error.to_string());
+        }
+        problems
+    }
+}

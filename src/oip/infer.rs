@@ -1,0 +1,136 @@
+//! `ModelInferRequest` → request, prediction → `ModelInferResponse`.
+//!
+//! Raw contents stay slices of the message; the answer's bytes are the engine's memory.
+//! This file must never accept raw and typed contents in one request.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::{OipError, contents, shown};
+use crate::domain::{DataType, Tensor, TensorError, checked_elements, display_shape};
+use crate::pipeline::{NamedTensor, PredictRequest, Prediction};
+use crate::proto::inference::model_infer_request::InferInputTensor;
+use crate::proto::inference::model_infer_response::InferOutputTensor;
+use crate::proto::inference::{ModelInferRequest, ModelInferResponse};
+use crate::telemetry::Edge;
+
+/// What an edge adds to a message.
+#[derive(Debug, Clone, Copy)]
+pub struct InferDefaults {
+    /// The protocol.
+    pub edge: Edge,
+    /// When the answer is of no use any more.
+    pub deadline: Option<Instant>,
+}
+
+/// The request that a message asks for.
+///
+/// # Errors
+/// [`OipError`]: what came and what was expected.
+pub fn infer_request(
+    message: ModelInferRequest,
+    defaults: InferDefaults,
+) -> Result<PredictRequest, OipError> {
+    let model = message.model_name.parse()?;
+    let version = message.model_version.parse()?;
+    let count = message.inputs.len();
+    let raw = message.raw_input_contents;
+    if !raw.is_empty() {
+        if let Some(typed) = message.inputs.iter().find(|input| input.contents.is_some()) {
+            let name = shown(&typed.name);
+            let problem = format!(
+                "input '{name}' has typed contents and the request has raw_input_contents; send \
+                 all inputs one way or the other"
+            );
+            return Err(OipError::Inputs { problem });
+        }
+        if raw.len() != count {
+            let found = raw.len();
+            let problem = format!(
+                "raw_input_contents has {found} entries for {count} inputs; one each is expected"
+            );
+            return Err(OipError::Inputs { problem });
+        }
+    }
+    let mut raw = raw.into_iter();
+    let inputs = message
+        .inputs
+        .into_iter()
+        .map(|input| named_tensor(input, raw.next()))
+        .collect::<Result<Vec<_>, _>>()?;
+    let outputs = message.outputs.into_iter().map(|output| output.name).collect();
+    let InferDefaults { edge, deadline } = defaults;
+    Ok(PredictRequest { model, version, inputs, outputs, deadline, edge })
+}
+
+fn named_tensor(input: InferInputTensor, raw: Option<Bytes>) -> Result<NamedTensor, OipError> {
+    let shown_name = || shown(&input.name);
+    let wrong = |error: TensorError| OipError::Tensor { name: shown_name(), error };
+    let datatype: DataType = input.datatype.parse().map_err(wrong)?;
+    let (shape, elements) = checked_elements(&input.shape).map_err(wrong)?;
+    let contents = |problem: String| OipError::Contents { name: shown_name(), problem };
+    let data = match (raw, &input.contents) {
+        (Some(raw), _) => raw,
+        (None, Some(typed)) => contents::to_bytes(typed, datatype, elements).map_err(contents)?,
+        (None, None) => {
+            let shape = display_shape(&shape);
+            return Err(contents(format!(
+                "{datatype} {shape} came without contents; put them into raw_input_contents or \
+                 contents"
+            )));
+        }
+    };
+    if datatype == DataType::Bytes {
+        check_strings(&data, elements).map_err(contents)?;
+    }
+    let tensor = Tensor::new(datatype, shape, data).map_err(wrong)?;
+    Ok(NamedTensor { name: input.name, tensor })
+}
+
+/// Whether bytes are `elements` elements, each four bytes of length and that many bytes.
+fn check_strings(data: &[u8], elements: usize) -> Result<(), String> {
+    let mut rest = data;
+    let mut found = 0_usize;
+    while !rest.is_empty() {
+        let length = rest.split_first_chunk::<4>();
+        let Some((length, after)) = length.map(|(l, a)| (u32::from_le_bytes(*l) as usize, a))
+        else {
+            return Err(format!("element {found} has no room for its four bytes of length"));
+        };
+        rest = after.get(length..).ok_or_else(|| {
+            format!("element {found} says {length} bytes, {} are left", after.len())
+        })?;
+        found += 1;
+    }
+    if found == elements {
+        Ok(())
+    } else {
+        Err(format!("the shape has {elements} elements, {found} came"))
+    }
+}
+
+/// The answer to a message with the caller's own `id`.
+pub fn infer_response(prediction: Prediction, id: String) -> ModelInferResponse {
+    let mut outputs = Vec::with_capacity(prediction.outputs.len());
+    let mut raw_output_contents = Vec::with_capacity(prediction.outputs.len());
+    for NamedTensor { name, tensor } in prediction.outputs {
+        outputs.push(InferOutputTensor {
+            name,
+            datatype: tensor.datatype.name().to_owned(),
+            shape: tensor.shape.iter().map(|dim| *dim as i64).collect(),
+            parameters: HashMap::new(),
+            contents: None,
+        });
+        raw_output_contents.push(tensor.data);
+    }
+    ModelInferResponse {
+        model_name: prediction.model.to_string(),
+        model_version: prediction.version.to_string(),
+        id,
+        parameters: HashMap::new(),
+        outputs,
+        raw_output_contents,
+    }
+}

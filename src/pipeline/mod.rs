@@ -1,0 +1,206 @@
+//! The journey of one prediction: admit, route, check, batch and run.
+//!
+//! `Pipeline::predict` is the one way in, for every edge; it takes plain tensors of the domain and
+//! gives plain tensors back.
+//! This room must never know by which protocol a request came.
+
+mod admission;
+mod error;
+mod tensors;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::batcher::BatchRequest;
+use crate::catalog::{Catalog, LoadedVersion, Resolved};
+use crate::domain::{Digest, Fault as _, ModelName, ModelVersion, Route, Tensor, VersionSelector};
+use crate::lifecycle::Clock;
+use crate::telemetry::{Edge, Metrics, ModelMetrics};
+
+pub use admission::Admission;
+pub use error::PredictError;
+
+/// A tensor by its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedTensor {
+    /// The tensor's name in the model.
+    pub name: String,
+    /// The tensor.
+    pub tensor: Tensor,
+}
+
+/// What an edge asks for.
+#[derive(Debug, Clone)]
+pub struct PredictRequest {
+    /// The model.
+    pub model: ModelName,
+    /// Which version of it.
+    pub version: VersionSelector,
+    /// The inputs, in any order.
+    pub inputs: Vec<NamedTensor>,
+    /// The outputs wanted, in this order; none means all that the model shows.
+    pub outputs: Vec<String>,
+    /// When the answer is of no use any more.
+    pub deadline: Option<Instant>,
+    /// The protocol that it came by, for metrics.
+    pub edge: Edge,
+}
+
+/// The answer.
+#[derive(Debug, Clone)]
+pub struct Prediction {
+    /// The model.
+    pub model: ModelName,
+    /// The version that answered.
+    pub version: ModelVersion,
+    /// Its bundle's digest.
+    pub digest: Digest,
+    /// The way by which the request came to it.
+    pub route: Route,
+    /// The outputs, in the order asked for.
+    pub outputs: Vec<NamedTensor>,
+    /// Where the time went.
+    pub timing: Timing,
+}
+
+/// Where the time of a prediction went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Timing {
+    /// Waiting for a free engine.
+    pub queue: Duration,
+    /// The model's runs.
+    pub infer: Duration,
+    /// All, from admission to the answer.
+    pub total: Duration,
+    /// Rows of the largest run that the request was part of.
+    pub batch_rows: usize,
+}
+
+/// The journey. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    catalog: Catalog,
+    admission: Admission,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+}
+
+impl Pipeline {
+    /// A pipeline over `catalog`.
+    pub fn new(
+        catalog: Catalog,
+        admission: Admission,
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+    ) -> Self {
+        Self { catalog, admission, clock, metrics }
+    }
+
+    /// The models that it serves.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// Predicts. Dropping the future cancels the request: what has not begun to run never will.
+    ///
+    /// # Errors
+    /// See [`PredictError`]; the kinds are those of `docs/errors.md`.
+    pub async fn predict(&self, request: PredictRequest) -> Result<Prediction, PredictError> {
+        let begun = self.clock.now();
+        let edge = request.edge;
+        let _inflight = self.metrics.inflight(edge);
+        let resolved = self.catalog.resolve(&request.model, request.version);
+        let counted = match &resolved {
+            Ok(resolved) => resolved.version.metrics.clone(),
+            Err(_) => self.metrics.no_model(),
+        };
+        let mut count = Count { metrics: counted, edge, begun, clock: &*self.clock, done: false };
+        let result = match resolved {
+            Ok(resolved) => self.run(resolved, request, begun).await,
+            Err(error) => Err(error.into()),
+        };
+        count.end(&result);
+        result
+    }
+
+    /// Counts a request that an edge refused before it could be predicted.
+    pub fn refused(&self, edge: Edge, fault: &dyn crate::domain::Fault) {
+        self.metrics.no_model().answered(edge, Err(fault.kind()), Duration::ZERO);
+    }
+
+    async fn run(
+        &self,
+        resolved: Resolved,
+        request: PredictRequest,
+        begun: Instant,
+    ) -> Result<Prediction, PredictError> {
+        let Resolved { version, route } = resolved;
+        if request.deadline.is_some_and(|deadline| deadline <= begun) {
+            return Err(PredictError::DeadlineExceeded);
+        }
+        let _place = self.admission.enter()?;
+        let inputs = tensors::inputs(&version, request.inputs)?;
+        let wanted = tensors::outputs(&version, &request.outputs)?;
+        let batch = BatchRequest { inputs, outputs: wanted.set, deadline: request.deadline };
+        let pending = version.batcher().submit(batch)?;
+        let answer = match request.deadline {
+            None => pending.await?,
+            Some(deadline) => tokio::time::timeout_at(deadline.into(), pending)
+                .await
+                .map_err(|_| PredictError::DeadlineExceeded)??,
+        };
+        let total = self.clock.now().saturating_duration_since(begun);
+        let timing = Timing {
+            queue: answer.queue,
+            infer: answer.infer,
+            total,
+            batch_rows: answer.batch_rows,
+        };
+        Ok(prediction(&version, route, wanted.arrange(answer.outputs), timing))
+    }
+}
+
+fn prediction(
+    version: &LoadedVersion,
+    route: Route,
+    outputs: Vec<NamedTensor>,
+    timing: Timing,
+) -> Prediction {
+    Prediction {
+        model: version.name.clone(),
+        version: version.version,
+        digest: version.digest,
+        route,
+        outputs,
+        timing,
+    }
+}
+
+/// Counts a request once, also one whose caller went away in the middle.
+struct Count<'a> {
+    metrics: ModelMetrics,
+    edge: Edge,
+    begun: Instant,
+    clock: &'a dyn Clock,
+    done: bool,
+}
+
+impl Count<'_> {
+    fn end(&mut self, result: &Result<Prediction, PredictError>) {
+        self.done = true;
+        self.write(result.as_ref().map(|_| ()).map_err(|error| error.kind()));
+    }
+
+    fn write(&self, outcome: crate::telemetry::Outcome) {
+        let took = self.clock.now().saturating_duration_since(self.begun);
+        self.metrics.answered(self.edge, outcome, took);
+    }
+}
+
+impl Drop for Count<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.write(Err(crate::domain::ErrorKind::Cancelled));
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What every gRPC call passes on its way in and out.
+//!
+//! In: a request id and the deadline of `grpc-timeout`. Out: the id, and the statuses that the
+//! transport chooses by itself put right.
+//! This file must never read a message.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tonic::{Code, Status};
+use tower::Service;
+use tracing::Instrument as _;
+
+use super::{RpcParts, status};
+use crate::domain::{ErrorKind, Fault};
+use crate::lifecycle::Clock;
+use crate::pipeline::Pipeline;
+use crate::telemetry::Edge;
+
+/// The header of a request's id, both ways.
+pub const REQUEST_ID: &str = "x-request-id";
+const MAX_ID_BYTES: usize = 128;
+
+/// What a call brings beside its message.
+#[derive(Debug, Clone)]
+pub struct CallContext {
+    /// The caller's id, or one made here.
+    pub request_id: Arc<str>,
+    /// When the answer is of no use any more.
+    pub deadline: Option<Instant>,
+}
+
+/// All services behind the layer. Cheap to clone.
+#[derive(Clone)]
+pub struct GrpcEdge {
+    routes: Routes,
+    clock: Arc<dyn Clock>,
+    pipeline: Pipeline,
+    max_message_bytes: usize,
+}
+
+/// A call that the transport refuses.
+#[derive(Debug, thiserror::Error)]
+enum TransportFault {
+    #[error("the message is too large: {found}; at most {limit} bytes are accepted")]
+    TooLarge { found: String, limit: usize },
+    #[error("the message is not a valid protobuf message of this call: {0}")]
+    Malformed(String),
+    #[error("grpc-timeout '{0}' is not 1 to 8 digits and one of H M S m u n")]
+    Timeout(String),
+}
+
+impl Fault for TransportFault {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            TransportFault::TooLarge { .. } => ErrorKind::TooLarge,
+            TransportFault::Malformed(_) | TransportFault::Timeout(_) => ErrorKind::InvalidArgument,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            TransportFault::TooLarge { .. } => "MESSAGE_TOO_LARGE",
+            TransportFault::Malformed(_) => "MALFORMED_MESSAGE",
+            TransportFault::Timeout(_) => "MALFORMED_TIMEOUT",
+        }
+    }
+}
+
+impl GrpcEdge {
+    pub(super) fn new(routes: Routes, parts: &RpcParts) -> Self {
+        Self {
+            routes,
+            clock: Arc::clone(&parts.clock),
+            pipeline: parts.pipeline.clone(),
+            max_message_bytes: parts.max_message_bytes,
+        }
+    }
+
+    fn refuse(&self, fault: &TransportFault, request_id: &str) -> Response<Body> {
+        self.pipeline.refused(Edge::Grpc, fault);
+        status::of(fault, request_id).into_http()
+    }
+
+    /// Puts right what the transport answers by itself: a message over the limit is
+    /// OUT_OF_RANGE there, one that cannot be parsed INTERNAL.
+    fn remapped(&self, response: Response<Body>, request_id: &str) -> Response<Body> {
+        let Some(found) = Status::from_header_map(response.headers()) else { return response };
+        let text = found.message();
+        let fault = match found.code() {
+            Code::OutOfRange if text.contains("message length too large") => {
+                let found = text.split("found ").nth(1).and_then(|rest| rest.split(',').next());
+                let found = found.unwrap_or("more").to_owned();
+                TransportFault::TooLarge { found, limit: self.max_message_bytes }
+            }
+            Code::Internal if text.contains("failed to decode Protobuf message") => {
+                TransportFault::Malformed(text.chars().take(200).collect())
+            }
+            _ => return response,
+        };
+        self.refuse(&fault, request_id)
+    }
+}
+
+impl Service<Request<Incoming>> for GrpcEdge {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
+        let mut edge = self.clone();
+        let request_id = request_id(request.headers());
+        let span = tracing::info_span!("grpc", %request_id, path = request.uri().path());
+        let answer = async move {
+            let mut response = match timeout(request.headers()) {
+                Err(fault) => edge.refuse(&fault, &request_id),
+                Ok(timeout) => {
+                    let deadline = timeout.and_then(|t| edge.clock.now().checked_add(t));
+                    let context = CallContext { request_id: Arc::clone(&request_id), deadline };
+                    request.extensions_mut().insert(context);
+                    let Ok(response) = edge.routes.call(request.map(Body::new)).await;
+                    edge.remapped(response, &request_id)
+                }
+            };
+            if let Ok(value) = HeaderValue::from_str(&request_id) {
+                response.headers_mut().insert(REQUEST_ID, value);
+            }
+            Ok(response)
+        };
+        answer.instrument(span).boxed()
+    }
+}
+
+/// The caller's id if it is short and printable, else one of ours (UUID version 7, RFC 9562).
+fn request_id(headers: &HeaderMap) -> Arc<str> {
+    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    match given.filter(|id| !id.is_empty() && id.len() <= MAX_ID_BYTES) {
+        Some(id) => id.into(),
+        None => uuid::Uuid::now_v7().to_string().into(),
+    }
+}
+
+/// `grpc-timeout`: up to eight digits and a unit (gRPC over HTTP/2, "Requests").
+fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, TransportFault> {
+    let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default();
+    let fault = || TransportFault::Timeout(text.chars().take(32).collect());
+    let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(fault)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(fault());
+    }
+    let number: u64 = digits.parse().map_err(|_| fault())?;
+    Ok(Some(match unit {
+        "H" => Duration::from_secs(number * 3600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return Err(fault()),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_timeouts_and_refuses_nonsense() {
+        let read = |text: &'static str| {
+            timeout(&HeaderMap::from_iter([(
+                http::HeaderName::from_static("grpc-timeout"),
+                HeaderValue::from_static(text),
+            )]))
+        };
+        assert_eq!(read("250m").unwrap(), Some(Duration::from_millis(250)));
+        assert_eq!(read("99999999H").unwrap(), Some(Duration::from_secs(99_999_999 * 3600)));
+        assert_eq!(timeout(&HeaderMap::new()).unwrap(), None);
+        for bad in ["", "m", "5", "-5S", "123456789S", "5x", "1 S"] {
+            assert!(read(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The gRPC edge: tonic services over the pipeline.
+//!
+//! A message is parsed, predicted and answered; an error becomes a status by the one table.
+//! This room must never decide anything about a prediction.
+
+mod edge;
+mod health;
+mod inference;
+mod probe;
+mod status;
+
+use std::sync::Arc;
+
+use tonic::service::Routes;
+use tonic_health::pb::health_server::HealthServer;
+
+use crate::lifecycle::{Clock, Readiness, Shutdown};
+use crate::pipeline::Pipeline;
+use crate::proto::DESCRIPTORS;
+use crate::proto::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
+
+pub use edge::GrpcEdge;
+
+/// What the services share.
+#[derive(Debug, Clone)]
+pub struct RpcParts {
+    /// The one way to a prediction.
+    pub pipeline: Pipeline,
+    /// Whether the service is ready.
+    pub readiness: Readiness,
+    /// The stages of the end.
+    pub shutdown: Shutdown,
+    /// The source of time.
+    pub clock: Arc<dyn Clock>,
+    /// Bytes of a message, both ways.
+    pub max_message_bytes: usize,
+}
+
+/// Descriptors that reflection cannot serve: a bug of the build.
+#[derive(Debug, thiserror::Error)]
+#[error("gRPC reflection: {0}")]
+pub struct ReflectionError(#[from] tonic_reflection::server::Error);
+
+/// All services behind the edge's layer.
+///
+/// # Errors
+/// When the compiled descriptors cannot be read.
+pub fn service(parts: &RpcParts) -> Result<GrpcEdge, ReflectionError> {
+    let limit = parts.max_message_bytes;
+    let inference = inference::Inference::new(parts.pipeline.clone(), parts.readiness.clone());
+    let inference = GrpcInferenceServiceServer::new(inference)
+        .max_decoding_message_size(limit)
+        .max_encoding_message_size(limit);
+    let catalog = parts.pipeline.catalog().clone();
+    let health = health::Health::new(parts.readiness.clone(), catalog, parts.shutdown.clone());
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let routes = Routes::new(inference)
+        .add_service(probe::Probe::new(parts.readiness.clone()))
+        .add_service(HealthServer::new(health))
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .prepare();
+    Ok(GrpcEdge::new(routes, parts))
+}

@@ -1,0 +1,383 @@
+//! Every metric: its name, labels, buckets and help text, and the handles by which it is written.
+//!
+//! A recorder belongs to one application, not to the process, so that two never mix in a test.
+//! Labels are enums or names of loaded models; this file must never take one from a caller.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use metrics::{
+    Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder as _, SharedString,
+    Unit,
+};
+use metrics_exporter_prometheus::{
+    BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
+
+use crate::domain::ErrorKind;
+
+/// The label under which requests for unknown models count.
+pub const NO_MODEL: &str = "_none";
+
+/// Seconds, 0.5 ms to 10 s, with an edge at 1.0 s.
+const SECONDS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Rows of a run.
+const ROWS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
+/// What kind of series a metric is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum MetricKind {
+    /// Only grows.
+    Counter,
+    /// A level.
+    Gauge,
+    /// A distribution over fixed buckets.
+    Histogram(&'static [f64]),
+}
+
+/// The declaration of one metric.
+#[derive(Debug, Clone, Copy)]
+pub struct MetricSpec {
+    /// Its name in the exposition.
+    pub name: &'static str,
+    /// Its kind.
+    pub kind: MetricKind,
+    /// Its label names.
+    pub labels: &'static [&'static str],
+    /// Its help text.
+    pub help: &'static str,
+}
+
+macro_rules! declare {
+    ($($id:ident = $name:literal, $kind:expr, [$($label:literal),*], $help:literal;)*) => {
+        $(const $id: &str = $name;)*
+        /// Every metric that the service writes itself; process metrics come beside them.
+        pub const DECLARED: &[MetricSpec] = &[$(MetricSpec {
+            name: $name, kind: $kind, labels: &[$($label),*], help: $help,
+        }),*];
+    };
+}
+
+declare! {
+    REQUESTS = "hilum_requests_total", MetricKind::Counter,
+        ["protocol", "model", "version", "code"], "Inference requests answered, by outcome.";
+    REQUEST_SECONDS = "hilum_request_duration_seconds", MetricKind::Histogram(SECONDS),
+        ["protocol", "model", "version"], "From the head of an inference request to its answer.";
+    STEP_SECONDS = "hilum_step_duration_seconds", MetricKind::Histogram(SECONDS),
+        ["model", "version", "step"], "Time of one step of a prediction.";
+    BATCH_SIZE = "hilum_batch_size", MetricKind::Histogram(ROWS),
+        ["model", "version"], "Rows of a run of the model.";
+    QUEUE_DEPTH = "hilum_queue_depth", MetricKind::Gauge,
+        ["model", "version"], "Rows that wait for a run.";
+    INFLIGHT = "hilum_inflight_requests", MetricKind::Gauge,
+        ["protocol"], "Requests accepted and not yet answered.";
+    REJECTED = "hilum_rejected_total", MetricKind::Counter,
+        ["model", "version", "reason"], "Inference requests refused or given up, by reason.";
+    ROWS_TOTAL = "hilum_rows_total", MetricKind::Counter,
+        ["model", "version"], "Rows predicted.";
+    INPUT_COPIES = "hilum_input_copies_total", MetricKind::Counter,
+        ["model", "version", "reason"],
+        "Input tensors copied before a run: packed with others, or not aligned in their message.";
+    MODEL_INFO = "hilum_model_info", MetricKind::Gauge,
+        ["model", "version", "bundle", "alias", "provider"], "1 for each version that is served.";
+    READY = "hilum_ready", MetricKind::Gauge, [], "1 while the service is ready.";
+    BUILD_INFO = "hilum_build_info", MetricKind::Gauge, ["version"], "1; the label is the release.";
+}
+
+/// The protocol that a request came by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edge {
+    /// gRPC.
+    Grpc,
+}
+
+impl Edge {
+    const fn name(self) -> &'static str {
+        match self {
+            Edge::Grpc => "grpc",
+        }
+    }
+}
+
+/// A step of a prediction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Waiting for a free engine.
+    Queue,
+    /// The run of the model.
+    Infer,
+}
+
+impl Step {
+    const ALL: [Step; 2] = [Step::Queue, Step::Infer];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Step::Queue => "queue",
+            Step::Infer => "infer",
+        }
+    }
+}
+
+/// How a request ended.
+pub type Outcome = Result<(), ErrorKind>;
+
+/// The metrics of one application. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+    process: metrics_process::Collector,
+    inflight: Gauge,
+    ready: Gauge,
+    no_model: ModelMetrics,
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+/// The handles of one model version.
+#[derive(Debug, Clone)]
+pub struct ModelMetrics(Arc<Handles>);
+
+struct Handles {
+    model: String,
+    version: String,
+    recorder: OnceLock<std::sync::Weak<Inner>>,
+    duration: Histogram,
+    steps: [Histogram; Step::ALL.len()],
+    batch_size: Histogram,
+    queue_depth: Gauge,
+    rows: Counter,
+    copies_packed: Counter,
+    copies_unaligned: Counter,
+    by_code: [OnceLock<Counter>; ErrorKind::ALL.len() + 1],
+}
+
+impl std::fmt::Debug for Handles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "metrics of {}/{}", self.model, self.version)
+    }
+}
+
+const METADATA: Metadata<'static> = Metadata::new("hilum", Level::INFO, None);
+
+fn key(name: &'static str, labels: &[(&'static str, &str)]) -> Key {
+    let labels: Vec<Label> =
+        labels.iter().map(|(name, value)| Label::new(*name, (*value).to_owned())).collect();
+    Key::from_parts(name, labels)
+}
+
+impl Metrics {
+    /// A recorder with every declared metric described.
+    ///
+    /// # Errors
+    /// When a declaration has no buckets.
+    pub fn new() -> Result<Self, BuildError> {
+        let mut builder = PrometheusBuilder::new();
+        for spec in DECLARED {
+            if let MetricKind::Histogram(buckets) = spec.kind {
+                let matcher = Matcher::Full(spec.name.to_owned());
+                builder = builder.set_buckets_for_metric(matcher, buckets)?;
+            }
+        }
+        let recorder = builder.build_recorder();
+        for spec in DECLARED {
+            let (name, help) = (KeyName::from_const_str(spec.name), SharedString::from(spec.help));
+            match spec.kind {
+                MetricKind::Counter => recorder.describe_counter(name, None::<Unit>, help),
+                MetricKind::Gauge => recorder.describe_gauge(name, None::<Unit>, help),
+                MetricKind::Histogram(_) => recorder.describe_histogram(name, None::<Unit>, help),
+            }
+        }
+        let process = metrics_process::Collector::default();
+        metrics::with_local_recorder(&recorder, || process.describe());
+        let build = key(BUILD_INFO, &[("version", env!("CARGO_PKG_VERSION"))]);
+        recorder.register_gauge(&build, &METADATA).set(1.0);
+        let inflight = [("protocol", Edge::Grpc.name())];
+        let inflight = recorder.register_gauge(&key(INFLIGHT, &inflight), &METADATA);
+        let ready = recorder.register_gauge(&key(READY, &[]), &METADATA);
+        let no_model = handles(&recorder, NO_MODEL, NO_MODEL);
+        let handle = recorder.handle();
+        let inner = Inner { recorder, handle, process, inflight, ready, no_model };
+        let metrics = Self(Arc::new(inner));
+        metrics.adopt(&metrics.0.no_model);
+        Ok(metrics)
+    }
+
+    /// The handles of one model version.
+    pub fn model(&self, model: &str, version: &str) -> ModelMetrics {
+        let handles = handles(&self.0.recorder, model, version);
+        self.adopt(&handles);
+        handles
+    }
+
+    /// The handles under which requests for unknown models count.
+    pub fn no_model(&self) -> ModelMetrics {
+        self.0.no_model.clone()
+    }
+
+    /// Says that a version is served: by which bundle, alias and execution provider.
+    pub fn model_info(
+        &self,
+        model: &str,
+        version: &str,
+        bundle: &str,
+        alias: &str,
+        provider: &str,
+    ) {
+        let labels = [
+            ("model", model),
+            ("version", version),
+            ("bundle", bundle),
+            ("alias", alias),
+            ("provider", provider),
+        ];
+        self.0.recorder.register_gauge(&key(MODEL_INFO, &labels), &METADATA).set(1.0);
+    }
+
+    /// Counts a request in flight until the answer is dropped.
+    pub fn inflight(&self, edge: Edge) -> InflightGuard {
+        let Edge::Grpc = edge;
+        self.0.inflight.increment(1.0);
+        InflightGuard(self.0.inflight.clone())
+    }
+
+    /// Shows whether the service is ready.
+    pub fn set_ready(&self, ready: bool) {
+        self.0.ready.set(if ready { 1.0 } else { 0.0 });
+    }
+
+    /// Moves samples into their buckets; call every few seconds, scraped or not.
+    pub fn upkeep(&self) {
+        self.0.handle.run_upkeep();
+    }
+
+    /// The exposition in Prometheus' text format 0.0.4, process metrics included.
+    pub fn render(&self) -> String {
+        metrics::with_local_recorder(&self.0.recorder, || self.0.process.collect());
+        self.0.handle.render()
+    }
+
+    fn adopt(&self, handles: &ModelMetrics) {
+        let _ = handles.0.recorder.set(Arc::downgrade(&self.0));
+    }
+}
+
+fn handles(recorder: &PrometheusRecorder, model: &str, version: &str) -> ModelMetrics {
+    let labels = [("model", model), ("version", version)];
+    let with = |name, value| [labels[0], labels[1], (name, value)];
+    let counter = |name, labels: &[_]| recorder.register_counter(&key(name, labels), &METADATA);
+    let histogram = |name, labels: &[_]| recorder.register_histogram(&key(name, labels), &METADATA);
+    let duration = [("protocol", Edge::Grpc.name()), labels[0], labels[1]];
+    ModelMetrics(Arc::new(Handles {
+        model: model.to_owned(),
+        version: version.to_owned(),
+        recorder: OnceLock::new(),
+        duration: histogram(REQUEST_SECONDS, &duration),
+        steps: Step::ALL.map(|step| histogram(STEP_SECONDS, &with("step", step.name()))),
+        batch_size: histogram(BATCH_SIZE, &labels),
+        queue_depth: recorder.register_gauge(&key(QUEUE_DEPTH, &labels), &METADATA),
+        rows: counter(ROWS_TOTAL, &labels),
+        copies_packed: counter(INPUT_COPIES, &with("reason", "packed")),
+        copies_unaligned: counter(INPUT_COPIES, &with("reason", "unaligned")),
+        by_code: Default::default(),
+    }))
+}
+
+/// A request in flight.
+#[derive(Debug)]
+pub struct InflightGuard(Gauge);
+
+impl Drop for InflightGuard {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+impl ModelMetrics {
+    /// Counts an answered request.
+    pub fn answered(&self, edge: Edge, outcome: Outcome, took: Duration) {
+        let index = match outcome {
+            Ok(()) => 0,
+            Err(kind) => 1 + ErrorKind::ALL.iter().position(|k| *k == kind).unwrap_or_default(),
+        };
+        let code = outcome.map_or_else(|kind| kind.name(), |()| "OK");
+        let Some(inner) = self.0.recorder.get().and_then(std::sync::Weak::upgrade) else { return };
+        let (model, version) = (self.0.model.as_str(), self.0.version.as_str());
+        let counter = self.0.by_code[index].get_or_init(|| {
+            let labels =
+                [("protocol", edge.name()), ("model", model), ("version", version), ("code", code)];
+            inner.recorder.register_counter(&key(REQUESTS, &labels), &METADATA)
+        });
+        counter.increment(1);
+        self.0.duration.record(took.as_secs_f64());
+        if outcome.is_err() {
+            let labels = [("model", model), ("version", version), ("reason", code)];
+            inner.recorder.register_counter(&key(REJECTED, &labels), &METADATA).increment(1);
+        }
+    }
+
+    /// Records the time of a step.
+    pub fn step(&self, step: Step, took: Duration) {
+        let index = Step::ALL.iter().position(|s| *s == step).unwrap_or_default();
+        self.0.steps[index].record(took.as_secs_f64());
+    }
+
+    /// Records a run of `rows` rows.
+    pub fn ran(&self, rows: usize) {
+        self.0.batch_size.record(rows as f64);
+        self.0.rows.increment(rows as u64);
+    }
+
+    /// Shows how many rows wait.
+    pub fn queue_depth(&self, rows: usize) {
+        self.0.queue_depth.set(rows as f64);
+    }
+
+    /// Counts an input that was copied to stand beside others.
+    pub fn packed(&self) {
+        self.0.copies_packed.increment(1);
+    }
+
+    /// Counts an input that was copied because its bytes were not aligned.
+    pub fn unaligned(&self) {
+        self.0.copies_unaligned.increment(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scrape_shows_what_was_counted_and_only_declared_names() {
+        let metrics = Metrics::new().unwrap();
+        let model = metrics.model("mnist", "2");
+        model.answered(Edge::Grpc, Ok(()), Duration::from_millis(2));
+        model.answered(Edge::Grpc, Err(ErrorKind::Overloaded), Duration::from_millis(2));
+        model.ran(7);
+        let text = metrics.render();
+        let labels = r#"protocol="grpc",model="mnist",version="2""#;
+        assert!(
+            text.contains(&format!("hilum_requests_total{{{labels},code=\"OK\"}} 1")),
+            "{text}"
+        );
+        assert!(text.contains("code=\"OVERLOADED\"} 1"));
+        assert!(
+            text.contains(&format!("hilum_request_duration_seconds_bucket{{{labels},le=\"1\"}} 2"))
+        );
+        assert!(text.contains("hilum_batch_size_sum{model=\"mnist\",version=\"2\"} 7"));
+        assert!(text.contains("process_resident_memory_bytes"));
+        for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE hilum_")) {
+            let name = format!("hilum_{}", line.split(' ').next().unwrap());
+            assert!(DECLARED.iter().any(|spec| spec.name == name), "{name}");
+        }
+    }
+}
