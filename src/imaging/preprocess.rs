@@ -127,6 +127,32 @@ pub fn run(
     })
 }
 
+/// The image as it is shown, in 8 bits and with square pixels, its longer side at most `max_side`
+/// pixels; a smaller image keeps its size. The rest of the recipe is left for later, the tensor is
+/// empty.
+///
+/// # Errors
+/// [`PreprocessError::Raster`] if `max_side` is 0.
+pub fn fit(recipe: &Recipe, decoded: &Decoded, max_side: u32) -> Result<Prepared, PreprocessError> {
+    let shown = show(recipe, decoded);
+    let geometry = Geometry::new(shown.raster.size(), decoded.pixel_aspect);
+    let (width, height) = shown.raster.size();
+    let tall = f64::from(height) * decoded.pixel_aspect;
+    let shrink = (f64::from(max_side) / f64::from(width).max(tall)).min(1.0);
+    let side = |length: f64| ((length * shrink).round() as u32).clamp(max_side.min(1), max_side);
+    let size = (side(width.into()), side(tall));
+    let raster = resize(&shown.raster, size)
+        .map_err(|source| PreprocessError::Raster { index: 0, source })?;
+    Ok(Prepared {
+        tensor: Vec::new(),
+        shape: [0; 3],
+        geometry: geometry.resized(size),
+        statistics: shown.statistics,
+        warnings: shown.warnings,
+        quantised: Some(intensity::quantise8(Cow::Owned(raster)).into_owned()),
+    })
+}
+
 /// The image as it is shown: windowed, inverted where MONOCHROME1 asks for it, in the recipe's
 /// colour, not yet cropped or resized.
 #[derive(Debug, Clone)]

@@ -78,7 +78,7 @@ mod tests {
         (0..width * height)
             .map(|i| {
                 let (x, y) = (i % width, i / width);
-                let wave = ((x as f64 / 40.0).sin() + (y as f64 / 55.0).cos()) * 50.0 + 110.0;
+                let wave = ((x as f64 / 40.0).sin() + (y as f64 / 55.0).cos()) * 30.0 + 90.0;
                 (wave + ((i * 2_654_435_761) % 7) as f64) as u8
             })
             .collect()

@@ -23,34 +23,51 @@ class Dicom:
     """One frame of a DICOM file by pydicom."""
 
     values: np.ndarray  # after the Modality LUT, or RGB
-    shown: np.ndarray | None  # after apply_voi_lut and inversion; None for colour
+    grey: bool
     syntax: str
     lossy: bool
     photometric: str
 
 
 def read_dicom(path: Path) -> Dicom:
-    """The first frame of `path`: modality values and windowed values."""
+    """The first frame of `path`: modality values, or RGB."""
     import pydicom
-    from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
+    from pydicom.pixels import apply_color_lut, apply_modality_lut
 
     data = pydicom.dcmread(path)
     syntax = data.file_meta.TransferSyntaxUID
     array = data.pixel_array  # YBR comes as RGB
     if int(data.get("NumberOfFrames", 1) or 1) > 1:
         array = array[0]
-    photometric = data.PhotometricInterpretation
-    common = {
-        "syntax": syntax.name,
-        "lossy": str(syntax) in LOSSY,
-        "photometric": photometric,
-    }
-    if photometric == "PALETTE COLOR":
-        return Dicom(apply_color_lut(array, data), None, **common)
-    if data.SamplesPerPixel != 1:
-        return Dicom(array, None, **common)
-    values = apply_modality_lut(array, data)
-    return Dicom(values, apply_voi_lut(values, data, prefer_lut=True), **common)
+    grey = data.SamplesPerPixel == 1
+    if data.PhotometricInterpretation == "PALETTE COLOR":
+        grey = False
+        array = apply_color_lut(array, data)
+        if not syntax.is_little_endian:
+            # pydicom 3.0 reads a palette's words as little endian whatever the file is; the same
+            # image in RLE (OBXXXX1A_rle.dcm) shows which is right.
+            array = array.byteswap()
+    return Dicom(
+        values=apply_modality_lut(array, data) if grey else array,
+        grey=grey,
+        syntax=syntax.name,
+        lossy=str(syntax) in LOSSY,
+        photometric=data.PhotometricInterpretation,
+    )
+
+
+def shown_by_pydicom(path: Path, values: np.ndarray, shown: tuple[float, float]) -> np.ndarray:
+    """`values` by pydicom's `apply_voi_lut`, inverted within `shown` where MONOCHROME1 asks."""
+    import pydicom
+    from pydicom.pixels import apply_voi_lut
+
+    data = pydicom.dcmread(path)
+    if "VOILUTSequence" in data:
+        values = values.astype(np.int64)
+    windowed = apply_voi_lut(values, data, prefer_lut=True).astype(np.float64)
+    if data.PhotometricInterpretation == "MONOCHROME1":
+        windowed = shown[0] + shown[1] - windowed
+    return windowed
 
 
 def statistics(gray: np.ndarray) -> dict[str, float]:
