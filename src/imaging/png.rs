@@ -83,6 +83,9 @@ pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, Dec
     if decoder.is_apng().map_err(damaged)? {
         return Err(DecodeError::Animated { frames: header.frames });
     }
+    if is_indexed(bytes) {
+        check_indices(bytes, header.estimated_bytes)?;
+    }
     let orientation = decoder.orientation().map_err(damaged)?;
     let transparent = decoder.color_type().has_alpha();
     let mut picture = DynamicImage::from_decoder(decoder).map_err(damaged)?;
@@ -96,6 +99,41 @@ pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, Dec
         ));
     }
     Ok(decoded)
+}
+
+/// Whether the colour type is 3, samples that point into a palette.
+fn is_indexed(bytes: &[u8]) -> bool {
+    bytes.get(25) == Some(&3)
+}
+
+/// Refuses samples beyond the palette, which decoders show as black without a word. Indexed images
+/// are rare here, so that the price is a second decoding of them.
+fn check_indices(bytes: &[u8], frame_bytes: u64) -> Result<(), DecodeError> {
+    let damaged = |error: ::png::DecodingError| DecodeError::damaged(FORMAT, error.to_string());
+    let allowed = usize::try_from(frame_bytes).unwrap_or(usize::MAX).saturating_add(32 << 20);
+    let limits = ::png::Limits { bytes: allowed };
+    let mut decoder = ::png::Decoder::new_with_limits(Cursor::new(bytes), limits);
+    decoder.set_transformations(::png::Transformations::IDENTITY);
+    let mut reader = decoder.read_info().map_err(damaged)?;
+    let entries = reader.info().palette.as_ref().map_or(0, |palette| palette.len() / 3);
+    let (width, depth) = (reader.info().width as usize, reader.info().bit_depth as usize);
+    let size = reader.output_buffer_size().unwrap_or(0);
+    let mut packed = vec![0; size];
+    let frame = reader.next_frame(&mut packed).map_err(damaged)?;
+    let mask = u8::MAX >> (8 - depth);
+    let index = |row: &[u8], x: usize| {
+        let shift = 8 - depth - (x * depth) % 8;
+        usize::from(row[x * depth / 8] >> shift & mask)
+    };
+    let rows = packed.chunks_exact(frame.line_size.max(1));
+    let greatest = rows.flat_map(|row| (0..width).map(move |x| index(row, x))).max();
+    match greatest {
+        Some(greatest) if greatest >= entries => Err(DecodeError::damaged(
+            FORMAT,
+            format!("a sample is {greatest} and its palette has {entries} entries"),
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn to_raster(picture: DynamicImage) -> Result<Raster, DecodeError> {

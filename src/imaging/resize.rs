@@ -115,7 +115,8 @@ mod tests {
                 panic!("8 bits went in");
             };
             for (a, b) in out.iter().zip(&exact) {
-                prop_assert!((f64::from(*a) - b).abs() <= 1.0, "{a} {b}");
+                // Half a level for each of the two passes, and the fixed point.
+                prop_assert!((f64::from(*a) - b).abs() <= 1.01, "{a} {b}");
             }
         }
     }
