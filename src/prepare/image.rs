@@ -37,11 +37,9 @@ pub(super) struct Processed {
 }
 
 /// The file's bytes, never more than the limit allows and one.
-pub(super) fn read(path: &Path, limits: &DecodeLimits) -> Result<Vec<u8>, String> {
+pub(super) fn read(path: &Path, limits: &DecodeLimits) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(limits.max_bytes + 1).read_to_end(&mut bytes))
-        .map_err(|error| format!("it cannot be read ({})", error.kind()))?;
+    std::fs::File::open(path)?.take(limits.max_bytes + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -163,9 +163,8 @@ enum Outcome {
 
 /// Reads, prepares and writes one image, unless the journal has it.
 fn one(options: &PrepareOptions, journal: &Journal, item: &Item) -> Result<Outcome, PrepareError> {
-    let bytes = match image::read(&item.path, &options.limits) {
-        Ok(bytes) => bytes,
-        Err(why) => return Ok(Outcome::Failed { source: "unread".to_owned(), why }),
+    let Ok(bytes) = image::read(&item.path, &options.limits) else {
+        return Ok(Outcome::LeftOut("the file cannot be read"));
     };
     let source = crate::domain::Digest::of(&bytes);
     if let Some(processed) = journal.done(&source) {

@@ -40,7 +40,7 @@ fn sample_dicom() -> Vec<u8> {
 }
 
 /// A PNG chunk with its checksum.
-fn chunk(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
+pub fn chunk(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
     let mut bytes = (body.len() as u32).to_be_bytes().to_vec();
     bytes.extend(kind);
     bytes.extend(body);

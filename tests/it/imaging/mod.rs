@@ -1,9 +1,11 @@
 //! The imaging room by its public face: golden values, bad input, de-identification.
 
 mod bad_input;
+mod deidentify;
 mod dicom;
 mod dicom_file;
 mod formats;
+mod prepare;
 
 use std::path::PathBuf;
 
