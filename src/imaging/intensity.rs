@@ -183,8 +183,8 @@ mod tests {
             let Samples::F32(out) = clipped.samples() else { panic!("not f32") };
             let (low, high) = out.iter().fold((f32::MAX, f32::MIN), |(l, h), &s| (l.min(s), h.max(s)));
             prop_assert_eq!((low, high), (0.0, 255.0));
-            for (a, b) in v.iter().zip(out).zip(v.iter().zip(out).skip(1)).map(|(a, b)| (a, b)) {
-                prop_assert!((a.0 <= b.0) == (a.1 <= b.1));
+            for i in 1..v.len() {
+                prop_assert_eq!(v[i - 1] <= v[i], out[i - 1] <= out[i]);
             }
         }
     }

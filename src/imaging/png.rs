@@ -28,8 +28,13 @@ pub(super) fn probe(bytes: &[u8]) -> Result<Header, DecodeError> {
     }
     let (width, height) = (be(16)?, be(20)?);
     let (depth, color) = (*bytes.get(24).ok_or_else(cut)?, *bytes.get(25).ok_or_else(cut)?);
-    if width == 0 || height == 0 {
-        return Err(DecodeError::damaged(FORMAT, "its header says 0 pixels"));
+    // The standard's own bound (7.1); the products below stay within 64 bits.
+    let side = 1..=0x7fff_ffff;
+    if !side.contains(&width) || !side.contains(&height) {
+        return Err(DecodeError::damaged(FORMAT, "its header claims an impossible size"));
+    }
+    if !matches!(depth, 1 | 2 | 4 | 8 | 16) {
+        return Err(DecodeError::damaged(FORMAT, "its bit depth is none of PNG's"));
     }
     // Palettes are expanded to 8-bit RGB, transparency is decoded before it is dropped.
     let channels: u64 = match color {

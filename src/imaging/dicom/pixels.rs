@@ -61,7 +61,9 @@ impl PixelDescription {
         };
         let rows = needed(tags::ROWS, "Rows")?;
         let columns = needed(tags::COLUMNS, "Columns")?;
-        if rows == 0 || columns == 0 {
+        // Both are unsigned shorts in the standard, whatever a file stores them as.
+        let side = 1..=u32::from(u16::MAX);
+        if !side.contains(&rows) || !side.contains(&columns) {
             return Err(damaged(format!("Rows × Columns is {rows} × {columns}")));
         }
         let frames = match integer(object, tags::NUMBER_OF_FRAMES) {
