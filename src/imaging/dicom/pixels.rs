@@ -75,7 +75,7 @@ impl PixelDescription {
         };
         let allocated = needed(tags::BITS_ALLOCATED, "Bits Allocated")?;
         if allocated != 8 && allocated != 16 {
-            let what = format!("{allocated} bits allocated a sample (8 and 16 are decoded)");
+            let what = format!("Bits Allocated {allocated} (8 and 16 are decoded)");
             return Err(DecodeError::unsupported(FORMAT, what));
         }
         let stored = needed(tags::BITS_STORED, "Bits Stored")?;
