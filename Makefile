@@ -1,14 +1,54 @@
-.PHONY: help test check fuzz
+# The commands of the house. Needed: the Rust toolchain, a C linker, Python 3 with pip or venv, make.
+PYTHON ?= python3
+# Suites that need real clients or servers, each a target of its own; `test-all` runs them after `test`.
+SUITES := test-imaging
+
+.PHONY: help run test test-all check fuzz onnxruntime test-models test-onnxruntime $(SUITES)
+.NOTPARALLEL:
+
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
-test: ## everything that needs no extra server
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: onnxruntime ## build, and serve the models under models/ on ports 8001 (gRPC) and 8002
+	cargo run --locked --release -- serve
+
+test: onnxruntime test-onnxruntime test-models ## everything that needs no extra client or server
 	cargo test --locked
-	cd models/mnist/1 && sha256sum --quiet -c SHA256SUMS
-	cd models/mnist/2 && sha256sum --quiet -c SHA256SUMS
-check: ## formatting, lints, documentation
+
+test-all: test $(SUITES) ## `test`, then the suites with real clients and servers
+
+check: ## formatting, lints, documentation; licences and sources where cargo-deny is installed
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
-fuzz: ## mutate the corpus of files for FUZZ_SECONDS (3600), within 2 GiB
+	@if cargo deny --version >/dev/null 2>&1; \
+	then cargo deny --locked check licenses bans sources; \
+	else echo "cargo-deny is not installed: licences, bans and sources are not checked"; fi
+
+onnxruntime: ## put ONNX Runtime's library into .onnxruntime/ (HILUM_ORT_WHEEL=PATH: from a wheel at hand)
+	@$(PYTHON) deploy/onnxruntime/fetch.py
+
+test-onnxruntime: ## how ONNX Runtime is fetched, without a network
+	$(PYTHON) -m unittest discover --start-directory deploy/onnxruntime --buffer
+
+test-models: ## the checksums of the bundles under models/
+	@set -e; for sums in models/*/*/SHA256SUMS; do \
+	(cd "$$(dirname "$$sums")" && sha256sum --quiet --check SHA256SUMS); done
+
+# The real images: what HILUM_DATA names, by default a folder beside the repository.
+DATA = $(or $(HILUM_DATA),../shared/data)
+EXAMPLES = $(or $(CARGO_TARGET_DIR),target)/debug/examples
+test-imaging: ## decoders, recipes and statistics against pydicom, Pillow and NumPy
+	$(PYTHON) -m venv .venv/imaging
+	.venv/imaging/bin/pip install --quiet --disable-pip-version-check -r tests/imaging/requirements.txt
+	cargo build --locked --example imaging_dump
+	.venv/imaging/bin/python -W ignore tests/imaging/synthetic.py .venv/imaging/dicom
+	.venv/imaging/bin/python -W ignore tests/imaging/compare_dicom.py $(EXAMPLES)/imaging_dump .venv/imaging/dicom
+	@if [ -d $(DATA)/dicom ]; then set -ex; \
+	.venv/imaging/bin/python -W ignore tests/imaging/compare_dicom.py $(EXAMPLES)/imaging_dump $(DATA)/dicom; \
+	.venv/imaging/bin/python tests/imaging/compare_pillow.py $(EXAMPLES)/imaging_dump $(DATA); \
+	else echo "skipped: $(DATA) is not there (set HILUM_DATA)"; fi
+
+fuzz: ## mutate the corpus of image files for FUZZ_SECONDS (3600), within 2 GiB
 	cargo test --locked --test fuzz --no-run
 	ulimit -v 2097152 && FUZZ_SECONDS=$${FUZZ_SECONDS:-3600} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} cargo test --locked --test fuzz

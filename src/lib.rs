@@ -1,7 +1,7 @@
 //! Hilum: a gRPC model server for image-classifying CNNs.
 //!
 //! The rooms below stand in the order of their floors (see ARCHITECTURE.md): a room may use the
-//! rooms before it, never one after it.
+//! rooms before it and must never use one after it.
 
 #![forbid(unsafe_code)]
 

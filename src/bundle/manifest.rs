@@ -129,13 +129,13 @@ pub enum OutputRole {
     Scores,
     /// A score a class before the activation.
     Logits,
-    /// Class activation maps [n, classes, h, w].
+    /// Class activation maps `[n, classes, h, w]`.
     Cam,
-    /// Features before the last layer [n, d].
+    /// Features before the last layer `[n, d]`.
     Embedding,
-    /// How far an image lies from the training data [n] or [n, 1].
+    /// How far an image lies from the training data `[n]` or `[n, 1]`.
     Ood,
-    /// A segmentation [n, 1, h, w].
+    /// A segmentation `[n, 1, h, w]`.
     Mask,
 }
 

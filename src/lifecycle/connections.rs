@@ -6,24 +6,32 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
+use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
+use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulConnection;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tower::Service;
 
 use super::Shutdown;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// How long an idle connection is given to answer a GOAWAY.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// The bounds of a listener's connections.
 #[derive(Debug, Clone)]
@@ -61,7 +69,7 @@ pub async fn serve_connections<S, B>(
     S: Clone + Send + 'static,
     S::Future: Send + 'static,
     B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B::Error: Into<BoxError>,
 {
     let builder = Arc::new(builder(version, &limits));
     let places = Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS)));
@@ -132,10 +140,20 @@ async fn connection<S, B>(
     S: Clone + Send + 'static,
     S::Future: Send + 'static,
     B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B::Error: Into<BoxError>,
 {
-    let service = tower::util::MapResponse::new(service, |response: Response<B>| {
-        response.map(|body| body.map_err(Into::into).boxed_unsync())
+    let work = watch::Sender::new(0_usize);
+    let counted = work.clone();
+    let service = tower::service_fn(move |request| {
+        let mut service = service.clone();
+        let in_flight = InFlight::begin(&counted);
+        async move {
+            let Ok(response) = service.call(request).await;
+            Ok::<_, Infallible>(response.map(|body| Tracked {
+                body: body.map_err(Into::into).boxed_unsync(),
+                _in_flight: in_flight,
+            }))
+        }
     });
     let served = builder
         .serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
@@ -147,12 +165,69 @@ async fn connection<S, B>(
             tokio::select! {
                 ended = served.as_mut() => ended,
                 () = shutdown.aborted() => return,
+                () = idle(work.subscribe()) => return,
             }
         }
     };
     if let Err(error) = ended {
         // A peer that hangs up is no event for the operator.
         tracing::debug!(%error, "a connection ended with an error");
+    }
+}
+
+/// A request between its head and the end of its answer.
+struct InFlight(watch::Sender<usize>);
+
+impl InFlight {
+    fn begin(work: &watch::Sender<usize>) -> Self {
+        work.send_modify(|count| *count += 1);
+        Self(work.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count = count.saturating_sub(1));
+    }
+}
+
+/// An answer's body: its request is in flight until the last byte is taken.
+struct Tracked {
+    body: UnsyncBoxBody<Bytes, BoxError>,
+    _in_flight: InFlight,
+}
+
+impl http_body::Body for Tracked {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Waits until nothing has been in flight for [`FAREWELL`]: a peer that does not answer our GOAWAY
+/// has no claim on more of the shutdown's bound.
+async fn idle(mut work: watch::Receiver<usize>) {
+    loop {
+        if work.wait_for(|count| *count == 0).await.is_err() {
+            return;
+        }
+        let busy_again = work.wait_for(|count| *count > 0);
+        if tokio::time::timeout(FAREWELL, busy_again).await.is_err() {
+            return;
+        }
     }
 }
 
@@ -171,6 +246,32 @@ mod tests {
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(10),
         }
+    }
+
+    /// An HTTP/2 peer that never answers anything: it has sent its preface and settings, no more.
+    #[tokio::test]
+    async fn a_silent_http2_peer_is_cut_soon_after_the_goaway() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = tower::service_fn(|_: Request<Incoming>| async {
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
+        });
+        let shutdown = Shutdown::new();
+        let server = tokio::spawn(serve_connections(
+            listener,
+            service,
+            HttpVersion::Http2,
+            limits(),
+            shutdown.clone(),
+        ));
+        let mut peer = TcpStream::connect(address).await.unwrap();
+        let settings = [0_u8, 0, 0, 4, 0, 0, 0, 0, 0];
+        peer.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        peer.write_all(&settings).await.unwrap();
+        let mut first = [0_u8; 9];
+        peer.read_exact(&mut first).await.unwrap();
+        shutdown.close();
+        tokio::time::timeout(limits().keepalive_timeout / 2, server).await.unwrap().unwrap();
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::batcher::BatchError;
 use crate::catalog::CatalogError;
-use crate::domain::{ErrorKind, Fault, TensorError};
+use crate::domain::{ErrorKind, Fault};
 
 /// Why there is no prediction.
 #[derive(Debug, thiserror::Error)]
@@ -18,14 +18,6 @@ pub enum PredictError {
     /// The batcher refused the request or its run failed.
     #[error(transparent)]
     Batch(#[from] BatchError),
-    /// A tensor contradicts itself.
-    #[error("input '{name}': {error}")]
-    Tensor {
-        /// The input's name.
-        name: String,
-        /// What is wrong.
-        error: TensorError,
-    },
     /// A tensor is not what the model takes.
     #[error("{problem}")]
     Input {
@@ -56,9 +48,7 @@ impl Fault for PredictError {
         match self {
             PredictError::Catalog(error) => error.kind(),
             PredictError::Batch(error) => error.kind(),
-            PredictError::Tensor { .. }
-            | PredictError::Input { .. }
-            | PredictError::Output { .. } => ErrorKind::InvalidArgument,
+            PredictError::Input { .. } | PredictError::Output { .. } => ErrorKind::InvalidArgument,
             PredictError::TooManyRequests { .. } => ErrorKind::Overloaded,
             PredictError::DeadlineExceeded => ErrorKind::DeadlineExceeded,
         }
@@ -68,7 +58,7 @@ impl Fault for PredictError {
         match self {
             PredictError::Catalog(error) => error.reason(),
             PredictError::Batch(error) => error.reason(),
-            PredictError::Tensor { .. } | PredictError::Input { .. } => "INVALID_INPUT",
+            PredictError::Input { .. } => "INVALID_INPUT",
             PredictError::Output { .. } => "UNKNOWN_OUTPUT",
             PredictError::TooManyRequests { .. } => "TOO_MANY_REQUESTS",
             PredictError::DeadlineExceeded => self.kind().name(),
@@ -78,7 +68,6 @@ impl Fault for PredictError {
     fn field(&self) -> Option<String> {
         match self {
             PredictError::Catalog(error) => error.field(),
-            PredictError::Tensor { name, .. } => Some(format!("inputs.{name}")),
             PredictError::Input { field, .. } => Some(field.clone()),
             PredictError::Output { .. } => Some("outputs".to_owned()),
             _ => None,

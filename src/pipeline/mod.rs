@@ -104,7 +104,7 @@ impl Pipeline {
     /// Predicts. Dropping the future cancels the request: what has not begun to run never will.
     ///
     /// # Errors
-    /// See [`PredictError`]; the kinds are those of `docs/errors.md`.
+    /// See [`PredictError`].
     pub async fn predict(&self, request: PredictRequest) -> Result<Prediction, PredictError> {
         let begun = self.clock.now();
         let edge = request.edge;

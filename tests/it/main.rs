@@ -1,3 +1,13 @@
-//! The integration tests: one binary, one module for each room or journey.
+//! Integration tests: the real service on port 0, spoken to over gRPC and HTTP, and the rooms that
+//! stand alone by their public face.
 
+mod bad_input;
+mod batcher;
+mod bundles;
+mod commands;
+mod documents;
+mod harness;
 mod imaging;
+mod protocol;
+mod rows;
+mod shutdown;

@@ -1,0 +1,255 @@
+//! The batcher under random interleavings, over an engine whose work is scripted.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use hilum::batcher::{BatchError, BatchLimits, BatchRequest, Batcher, BatcherOptions, Pending};
+use hilum::domain::{DataType, Tensor};
+use hilum::engine::{Engine, EngineFactory, FakeEngine, OutputSet, Script};
+use hilum::lifecycle::{Clock, CorePermits, ManualClock};
+use hilum::telemetry::Metrics;
+use proptest::prelude::*;
+
+use crate::harness::{bytes_of, floats};
+
+/// Holds runs back until it is opened.
+#[derive(Default)]
+struct Gate {
+    open: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn open(&self) {
+        *self.open.lock().unwrap() = true;
+        self.changed.notify_all();
+    }
+
+    fn pass(&self) {
+        let open = self.open.lock().unwrap();
+        drop(self.changed.wait_while(open, |open| !*open).unwrap());
+    }
+}
+
+struct Bench {
+    batcher: Batcher,
+    script: Arc<Script>,
+    gate: Arc<Gate>,
+    clock: Arc<ManualClock>,
+    /// First elements of the rows that were run.
+    seen: Arc<Mutex<Vec<f32>>>,
+}
+
+const MAX_BATCH: usize = 8;
+const QUEUE_ROWS: usize = 64;
+
+fn bench(instances: usize, script: Script) -> Bench {
+    let (gate, seen) = (Arc::new(Gate::default()), Arc::new(Mutex::new(Vec::new())));
+    let before_run = {
+        let (gate, seen) = (Arc::clone(&gate), Arc::clone(&seen));
+        move |firsts: &[f32]| {
+            gate.pass();
+            seen.lock().unwrap().extend_from_slice(firsts);
+        }
+    };
+    let script = Arc::new(Script { before_run: Some(Box::new(before_run)), ..script });
+    let factory: EngineFactory = {
+        let script = Arc::clone(&script);
+        Arc::new(move || Ok(Box::new(FakeEngine::new(Arc::clone(&script))) as Box<dyn Engine>))
+    };
+    let engines = (0..instances).map(|_| factory().unwrap()).collect();
+    let options = BatcherOptions {
+        limits: BatchLimits {
+            max_batch: MAX_BATCH,
+            max_run: Duration::from_secs(3600),
+            queue_rows: QUEUE_ROWS,
+            queue_bytes: 1 << 20,
+        },
+        threads_per_run: 1,
+        batched: true,
+    };
+    let clock = Arc::new(ManualClock::default());
+    let metrics = Metrics::new().unwrap().model("fake", "1");
+    let batcher = Batcher::start(
+        "fake",
+        engines,
+        &factory,
+        options,
+        &CorePermits::new(instances),
+        Arc::clone(&clock) as Arc<dyn Clock>,
+        metrics,
+    )
+    .unwrap();
+    Bench { batcher, script, gate, clock, seen }
+}
+
+/// `rows` rows of `width` elements, the first of each unique: `id`, `id` + 1, …
+fn rows(id: f32, rows: usize, width: usize) -> Vec<f32> {
+    (0..rows).flat_map(|row| (0..width).map(move |at| id + row as f32 + at as f32 / 64.0)).collect()
+}
+
+fn request(
+    id: f32,
+    count: usize,
+    width: usize,
+    deadline: Option<Duration>,
+    bench: &Bench,
+) -> BatchRequest {
+    let data = bytes_of(&rows(id, count, width)).into();
+    let input = Tensor::new(DataType::Fp32, vec![count, width], data).unwrap();
+    let deadline = deadline.map(|after| bench.clock.now() + after);
+    BatchRequest { inputs: vec![input], outputs: OutputSet::default().with(0), deadline }
+}
+
+fn right(answer: &[Tensor], id: f32, count: usize, width: usize) -> bool {
+    let expected: Vec<f32> = rows(id, count, width).iter().map(|x| x * 2.0).collect();
+    answer.len() == 1 && answer[0].shape == [count, width] && floats(&answer[0].data) == expected
+}
+
+#[derive(Debug, Clone)]
+struct Call {
+    rows: usize,
+    width: usize,
+    fate: Fate,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fate {
+    Patient,
+    Cancelled,
+    Late,
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    let fate =
+        prop_oneof![3 => Just(Fate::Patient), 1 => Just(Fate::Cancelled), 1 => Just(Fate::Late)];
+    (1_usize..20, 1_usize..3, fate).prop_map(|(rows, width, fate)| Call { rows, width, fate })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn each_row_gets_its_own_answer_and_nothing_runs_for_the_dead(
+        calls in prop::collection::vec(call(), 1..24),
+        instances in 1_usize..4,
+    ) {
+        let bench = bench(instances, Script::default());
+        // Occupies every engine, so that what follows waits.
+        let first: Vec<Pending> = (0..instances)
+            .map(|n| bench.batcher.submit(request(1e6 + n as f32 * 100.0, MAX_BATCH, 1, None, &bench)).unwrap())
+            .collect();
+        while bench.script.runs.load(Ordering::SeqCst) < instances {
+            std::thread::yield_now();
+        }
+        let mut waiting = Vec::new();
+        let mut dead = HashSet::new();
+        let mut queued = 0;
+        for (n, call) in calls.iter().enumerate() {
+            let id = (n * 100) as f32;
+            let deadline = (call.fate == Fate::Late).then_some(Duration::from_secs(5));
+            match bench.batcher.submit(request(id, call.rows, call.width, deadline, &bench)) {
+                Ok(pending) => {
+                    queued += call.rows;
+                    waiting.push((id, call.clone(), Some(pending)));
+                }
+                Err(BatchError::Overloaded { .. }) => {
+                    prop_assert!(queued + call.rows > QUEUE_ROWS);
+                    dead.insert(id as u32);
+                }
+                Err(other) => prop_assert!(false, "{other}"),
+            }
+            prop_assert!(queued <= QUEUE_ROWS);
+        }
+        for (id, call, pending) in &mut waiting {
+            if call.fate == Fate::Cancelled {
+                drop(pending.take());
+            }
+            if call.fate != Fate::Patient {
+                dead.insert(*id as u32);
+            }
+        }
+        bench.clock.advance(Duration::from_secs(6));
+        bench.gate.open();
+        for (n, pending) in first.into_iter().enumerate() {
+            let answer = pending.wait().unwrap();
+            prop_assert!(right(&answer.outputs, 1e6 + n as f32 * 100.0, MAX_BATCH, 1));
+        }
+        for (id, call, pending) in waiting {
+            match (call.fate, pending.map(Pending::wait)) {
+                (Fate::Patient, Some(Ok(answer))) => {
+                    prop_assert!(right(&answer.outputs, id, call.rows, call.width));
+                    prop_assert!(answer.batch_rows <= MAX_BATCH);
+                }
+                (Fate::Late, Some(answer)) => {
+                    prop_assert_eq!(answer.unwrap_err(), BatchError::DeadlineExceeded);
+                }
+                (Fate::Cancelled, None) => {}
+                (fate, answer) => prop_assert!(false, "{fate:?}: {answer:?}"),
+            }
+        }
+        bench.batcher.join();
+        prop_assert!(bench.script.largest.load(Ordering::SeqCst) <= MAX_BATCH);
+        let ran: HashSet<u32> =
+            bench.seen.lock().unwrap().iter().map(|first| *first as u32 / 100 * 100).collect();
+        prop_assert!(ran.is_disjoint(&dead), "ran for the dead: {:?}", ran.intersection(&dead));
+    }
+}
+
+#[test]
+fn a_failing_row_fails_alone() {
+    let bench = bench(1, Script { fail_on: Some(300.0), ..Script::default() });
+    let blocker = bench.batcher.submit(request(1e6, 1, 1, None, &bench)).unwrap();
+    while bench.script.runs.load(Ordering::SeqCst) < 1 {
+        std::thread::yield_now();
+    }
+    let ids = [100.0, 200.0, 300.0, 400.0];
+    let pending: Vec<Pending> = ids
+        .iter()
+        .map(|id| bench.batcher.submit(request(*id, 2, 1, None, &bench)).unwrap())
+        .collect();
+    bench.gate.open();
+    blocker.wait().unwrap();
+    for (id, pending) in ids.into_iter().zip(pending) {
+        match pending.wait() {
+            Ok(answer) => assert!(id != 300.0 && right(&answer.outputs, id, 2, 1)),
+            Err(error) => assert!(id == 300.0 && matches!(error, BatchError::Failed(_)), "{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_panic_costs_its_own_request_and_the_engine_is_replaced() {
+    let bench = bench(1, Script { panic_on: Some(300.0), ..Script::default() });
+    bench.gate.open();
+    let answer = bench.batcher.submit(request(300.0, 2, 1, None, &bench)).unwrap().wait();
+    assert_eq!(answer.unwrap_err(), BatchError::Panicked);
+    let answer = bench.batcher.submit(request(100.0, 2, 1, None, &bench)).unwrap().wait();
+    assert!(right(&answer.unwrap().outputs, 100.0, 2, 1));
+    assert_eq!(bench.script.made.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn a_full_queue_refuses_and_makes_room_for_the_living() {
+    let bench = bench(1, Script::default());
+    let blocker = bench.batcher.submit(request(1e6, 1, 1, None, &bench)).unwrap();
+    while bench.script.runs.load(Ordering::SeqCst) < 1 {
+        std::thread::yield_now();
+    }
+    let fill = |n: usize| bench.batcher.submit(request((n * 100) as f32, 8, 1, None, &bench));
+    let mut waiting: Vec<Pending> = (0..QUEUE_ROWS / 8).map(|n| fill(n).unwrap()).collect();
+    let refused = fill(50).unwrap_err();
+    assert!(matches!(refused, BatchError::Overloaded { limit: QUEUE_ROWS, .. }), "{refused}");
+    drop(waiting.pop());
+    let late = fill(60).unwrap();
+    let whole = bench.batcher.submit(request(0.0, QUEUE_ROWS + 1, 1, None, &bench)).unwrap_err();
+    assert!(matches!(whole, BatchError::TooLarge { rows: 65, .. }), "{whole}");
+    bench.gate.open();
+    blocker.wait().unwrap();
+    assert!(right(&late.wait().unwrap().outputs, 6000.0, 8, 1));
+    for (n, pending) in waiting.into_iter().enumerate() {
+        assert!(right(&pending.wait().unwrap().outputs, (n * 100) as f32, 8, 1));
+    }
+}
