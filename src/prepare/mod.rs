@@ -167,16 +167,23 @@ fn one(options: &PrepareOptions, journal: &Journal, item: &Item) -> Result<Outco
         return Ok(Outcome::LeftOut("the file cannot be read"));
     };
     let source = crate::domain::Digest::of(&bytes);
+    let unwanted = |processed: &Processed| {
+        let view = item.view.or(processed.view);
+        !options.views.is_empty() && !view.is_some_and(|view| options.views.contains(&view))
+    };
+    let left_out = Ok(Outcome::LeftOut("another view, or none named"));
     if let Some(processed) = journal.done(&source) {
+        if unwanted(&processed) {
+            return left_out;
+        }
         return Ok(Outcome::Made { processed: Box::new(processed), resumed: true });
     }
     let (processed, png) = match image::process(options, &bytes, source) {
         Ok(made) => made,
         Err(why) => return Ok(Outcome::Failed { source: source.to_string(), why }),
     };
-    let view = item.view.or(processed.view);
-    if !options.views.is_empty() && !view.is_some_and(|view| options.views.contains(&view)) {
-        return Ok(Outcome::LeftOut("another view, or none named"));
+    if unwanted(&processed) {
+        return left_out;
     }
     journal.record(&processed, &png)?;
     Ok(Outcome::Made { processed: Box::new(processed), resumed: false })

@@ -2,7 +2,7 @@
 //!
 //! Pneumonia 1 is the positive class, No Finding 1 the negative one; −1 (uncertain) and blanks are
 //! neither. The patient stands in the path. Lateral images keep their view and are left out by
-//! `--view`.
+//! `--view`. This file must never follow a path out of the source folder.
 
 use super::{Found, Item, ListRow, rows};
 use crate::imaging::dicom::View;

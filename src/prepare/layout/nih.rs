@@ -1,7 +1,8 @@
 //! NIH ChestX-ray14 (Wang et al. 2017): `Data_Entry_2017.csv`, images by name in any folder.
 //!
 //! The positive class has the finding Pneumonia; the negative one has No Finding; images with
-//! other findings only are neither and are left out.
+//! other findings only are neither and are left out. This file must never read a finding out of an
+//! image's name.
 
 use super::{Found, Item, by_name, rows};
 use crate::imaging::dicom::View;

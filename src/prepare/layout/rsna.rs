@@ -2,7 +2,7 @@
 //!
 //! A patient has one image and as many rows as boxes; Target 1 is the positive class. With
 //! `stage_2_detailed_class_info.csv` beside it, images that are neither opaque nor normal are left
-//! out of the negative class: they are ill in another way.
+//! out of the negative class: they are ill in another way. This file must never count a patient twice.
 
 use std::collections::BTreeMap;
 

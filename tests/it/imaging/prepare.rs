@@ -336,3 +336,49 @@ fn one_frontal_view_of_a_study_is_kept_and_fitted() {
     assert_eq!(sizes[&Some(View::Pa)], (16, 16));
     assert_eq!(sizes[&Some(View::Ap)], (16, 8));
 }
+
+#[test]
+fn the_command_says_nothing_that_was_planted() {
+    let place = Workplace::new();
+    for n in 0..3 {
+        place.put(&format!("NORMAL/p{n} Zaphod.png"), &png(n));
+    }
+    place.put("PNEUMONIA/p9 Beeblebrox.dcm", &planted());
+    place.put("PNEUMONIA/p8 DrFoxglove.dcm", b"StElsewhere has no image");
+    let recipe = place.folder.path().join("steps.toml");
+    std::fs::write(&recipe, RECIPE).unwrap();
+    let run = || {
+        std::process::Command::new(env!("CARGO_BIN_EXE_hilum"))
+            .args(["prepare", "--patient", r"^p(\d+)", "--output", "json", "--recipe"])
+            .arg(&recipe)
+            .args([&place.options.source, &place.options.destination])
+            .output()
+            .unwrap()
+    };
+    let output = run();
+    assert_eq!(output.status.code(), Some(3), "one file is no image: {output:?}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["prepared"], 4);
+    assert_eq!(report["failed"].as_object().unwrap().len(), 1);
+    let mut searched = every_file(&place.options.destination);
+    searched.insert("stdout".to_owned(), output.stdout);
+    searched.insert("stderr".to_owned(), output.stderr);
+    for (name, bytes) in &searched {
+        for word in PLANTED {
+            assert!(!holds(bytes, word), "{word} in {name}");
+        }
+    }
+    // The key lies beside the folder, not in it, and is the owner's alone.
+    let key = place.folder.path().join("prepared.key");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    let again: serde_json::Value = serde_json::from_slice(&run().stdout).unwrap();
+    assert_eq!((&again["prepared"], &again["resumed"]), (&4.into(), &4.into()));
+    std::fs::remove_file(key).unwrap();
+    let output = run();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("another recipe, key or size"));
+}
