@@ -1,8 +1,8 @@
 //! DICOM: from the bytes of a Part 10 file to a raster, and to a file without a patient in it.
 //!
-//! The data elements are walked once without allocating ([`file`]), the header is read by
-//! DICOM-rs, one frame is decompressed ([`frame`]), mapped by the Modality LUT ([`modality`]) and
-//! kept with what its window needs ([`presentation`]). The `dicom*` crates end at this folder.
+//! The data elements are walked once without allocating (`file`), the header is read by
+//! DICOM-rs, one frame is decompressed (`frame`), mapped by the Modality LUT (`modality`) and
+//! kept with what its window needs (`presentation`). The `dicom*` crates end at this folder.
 //! This room must never know of a path, a socket or an association: bytes come in.
 
 mod attributes;
