@@ -44,6 +44,7 @@ test-imaging: ## decoders, recipes and statistics against pydicom, Pillow and Nu
 	cargo build --locked --example imaging_dump
 	.venv/imaging/bin/python -W ignore tests/imaging/synthetic.py .venv/imaging/dicom
 	.venv/imaging/bin/python -W ignore tests/imaging/compare_dicom.py $(EXAMPLES)/imaging_dump .venv/imaging/dicom
+	.venv/imaging/bin/python tests/imaging/compare_formats.py $(EXAMPLES)/imaging_dump
 	@if [ -d $(DATA)/dicom ]; then set -ex; \
 	.venv/imaging/bin/python -W ignore tests/imaging/compare_dicom.py $(EXAMPLES)/imaging_dump $(DATA)/dicom; \
 	.venv/imaging/bin/python tests/imaging/compare_pillow.py $(EXAMPLES)/imaging_dump $(DATA); \

@@ -6,6 +6,7 @@ mod dicom;
 mod dicom_file;
 mod formats;
 mod prepare;
+mod same_pixels;
 
 use std::path::PathBuf;
 
