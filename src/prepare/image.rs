@@ -77,7 +77,11 @@ pub(super) fn process(
     let prepared = prepared.map_err(|error| error.to_string())?;
     let raster = prepared.quantised.ok_or("the recipe has no quantise8 step")?;
     let png = encode_png(&raster).map_err(|error| error.to_string())?;
-    let text_likeness = text_likeness(&decoded.raster);
+    let text_likeness = match decoded.presentation {
+        // Before its window an image may be too flat for any stroke to stand out.
+        Some(_) => text_likeness(&preprocess::show(&options.recipe, &decoded).raster),
+        None => text_likeness(&decoded.raster),
+    };
     let burned_in = facts.as_ref().is_some_and(|facts| facts.burned_in);
     let hashed = |domain: &str, value: &Option<String>| {
         value.as_ref().map(|value| options.key.text(domain, value.as_bytes()))

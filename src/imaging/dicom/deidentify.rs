@@ -119,9 +119,12 @@ pub fn deidentify(
     let source = file::whole_dataset(bytes, limits)?;
     let mut report = DeidentificationReport {
         burned_in: text(&source.object, tags::BURNED_IN_ANNOTATION).as_deref() == Some("YES"),
-        text_likeness: super::super::decode(bytes, limits, &DecodeOptions::default())
-            .ok()
-            .map(|decoded| text_likeness(&decoded.raster)),
+        text_likeness: super::super::decode(bytes, limits, &DecodeOptions::default()).ok().map(
+            |decoded| match &decoded.presentation {
+                Some(presentation) => text_likeness(&presentation.show_plainly(&decoded.raster)),
+                None => text_likeness(&decoded.raster),
+            },
+        ),
         ..DeidentificationReport::default()
     };
     let mut object = cleaned(source.object, key, &mut report);

@@ -70,7 +70,7 @@ pub(super) fn apply(
     let (samples, range) = mapped(object, pixels, stored)?;
     let raster = Raster::new((pixels.columns, pixels.rows), 1, samples, range)
         .map_err(DecodeError::raster(super::FORMAT))?;
-    let presentation = Presentation::of(object, pixels, padding, warnings)?;
+    let presentation = Presentation::of(object, pixels, range.0 < 0.0, padding, warnings)?;
     Ok((raster, presentation))
 }
 

@@ -35,12 +35,14 @@ impl Presentation {
     pub(super) fn of(
         object: &InMemDicomObject,
         pixels: &PixelDescription,
+        // Whether values after the Modality LUT can be negative.
+        negative: bool,
         padding: Option<Vec<bool>>,
         warnings: &mut Vec<Warning>,
     ) -> Result<Self, DecodeError> {
         let lut = match first_item(object, tags::VOILUT_SEQUENCE) {
-            // The first value of a VOI LUT is signed if the values before it can be negative.
-            Some(item) => Some(Lut::of(item, pixels.signed)?),
+            // Its first value is signed if the values that it takes are (PS3.3 C.11.2.1.1).
+            Some(item) => Some(Lut::of(item, negative)?),
             None => None,
         };
         let window = window(object);
@@ -70,6 +72,13 @@ impl Presentation {
     /// Whether the smallest value is meant to be white.
     pub fn is_inverted(&self) -> bool {
         self.inverted
+    }
+
+    /// The image as it would be shown without a recipe.
+    pub(super) fn show_plainly(&self, values: &Raster) -> Raster {
+        let voi =
+            Step::Voi { prefer: VoiSource::File, window: None, ct_lung: false, percentiles: None };
+        self.show(values, Some(&voi)).0
     }
 
     /// The image as `voi` (a recipe's `voi` step, if it has one) shows it, and the warning of a
