@@ -1,9 +1,9 @@
 # The commands of the house. Needed: the Rust toolchain, a C linker, Python 3 with pip or venv, make.
 PYTHON ?= python3
 # Suites that need real clients or servers, each a target of its own; `test-all` runs them after `test`.
-SUITES := test-imaging
+SUITES := test-clients test-imaging
 
-.PHONY: help run test test-all check fuzz onnxruntime test-models test-onnxruntime $(SUITES)
+.PHONY: help run test test-all check fuzz onnxruntime test-models test-onnxruntime test-training $(SUITES)
 .NOTPARALLEL:
 
 help: ## this list
@@ -35,19 +35,28 @@ test-models: ## the checksums of the bundles under models/
 	@set -e; for sums in models/*/*/SHA256SUMS; do \
 	(cd "$$(dirname "$$sums")" && sha256sum --quiet --check SHA256SUMS); done
 
+test-clients: onnxruntime ## tritonclient, grpcio, grpcurl, promtool (HILUM_BIN=FILE: with that binary)
+	$(if $(HILUM_BIN),,cargo build --locked)
+	@environment="$$(PYTHON=$(PYTHON) .ci/venv clients tests/clients/requirements.txt)" && set -x && \
+	"$$environment/bin/python" -m pytest tests/clients -q -rs
+
+test-training: ## the training package on generated data; takes PyTorch and Keras, not in `test-all`
+	@environment="$$(PYTHON=$(PYTHON) .ci/venv training training/requirements.txt)" && set -x && \
+	"$$environment/bin/python" -m pytest training/tests -q -rs
+
 # The real images: what HILUM_DATA names, by default a folder beside the repository.
 DATA = $(or $(HILUM_DATA),../shared/data)
 EXAMPLES = $(or $(CARGO_TARGET_DIR),target)/debug/examples
 test-imaging: ## decoders, recipes and statistics against pydicom, Pillow and NumPy
-	$(PYTHON) -m venv .venv/imaging
-	.venv/imaging/bin/pip install --quiet --disable-pip-version-check -r tests/imaging/requirements.txt
 	cargo build --locked --example imaging_dump
-	.venv/imaging/bin/python -W ignore tests/imaging/synthetic.py .venv/imaging/dicom
-	.venv/imaging/bin/python -W ignore tests/imaging/compare_dicom.py $(EXAMPLES)/imaging_dump .venv/imaging/dicom
-	.venv/imaging/bin/python tests/imaging/compare_formats.py $(EXAMPLES)/imaging_dump
-	@if [ -d $(DATA)/dicom ]; then set -ex; \
-	.venv/imaging/bin/python -W ignore tests/imaging/compare_dicom.py $(EXAMPLES)/imaging_dump $(DATA)/dicom; \
-	.venv/imaging/bin/python tests/imaging/compare_pillow.py $(EXAMPLES)/imaging_dump $(DATA); \
+	@environment="$$(PYTHON=$(PYTHON) .ci/venv imaging tests/imaging/requirements.txt)" && set -ex && \
+	python="$$environment/bin/python -W ignore" && made="$$(mktemp -d)" && trap 'rm -r "$$made"' EXIT && \
+	$$python tests/imaging/synthetic.py "$$made" && \
+	$$python tests/imaging/compare_dicom.py $(EXAMPLES)/imaging_dump "$$made" && \
+	$$python tests/imaging/compare_formats.py $(EXAMPLES)/imaging_dump && \
+	if [ -d $(DATA)/dicom ]; then \
+	$$python tests/imaging/compare_dicom.py $(EXAMPLES)/imaging_dump $(DATA)/dicom && \
+	$$python tests/imaging/compare_pillow.py $(EXAMPLES)/imaging_dump $(DATA); \
 	else echo "skipped: $(DATA) is not there (set HILUM_DATA)"; fi
 
 fuzz: ## mutate the corpus of image files for FUZZ_SECONDS (3600), within 2 GiB

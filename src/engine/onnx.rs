@@ -14,12 +14,15 @@ use ort::value::{DynValue, Outlet, TensorRef, ValueType};
 use ort::value::{PrimitiveTensorElementType, TensorElementType};
 
 use super::library::Runtime;
+use super::provider::{Provider, ProviderMode, ProviderName};
 use super::{Engine, EngineError, OutputSet, Signature, TensorView};
 use crate::domain::{DataType, Tensor, TensorSpec};
 
 /// How a model is run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OnnxOptions {
+    /// Execution providers, the most wanted first; none means the CPU.
+    pub providers: Vec<Provider>,
     /// Threads that work on one run.
     pub intra_threads: usize,
     /// Same input, same bits, whatever the batch.
@@ -46,7 +49,7 @@ impl OnnxModel {
     /// [`EngineError::Load`] when the runtime refuses the model, [`EngineError::Unsupported`] when
     /// it has inputs or outputs that are no tensors of numbers.
     pub fn load(&self) -> Result<Box<dyn Engine>, EngineError> {
-        let session = self.session().map_err(|error| EngineError::Load(error.to_string()))?;
+        let (session, provider) = self.on_a_provider()?;
         let signature = Signature {
             inputs: specs(session.inputs(), "input")?,
             outputs: specs(session.outputs(), "output")?,
@@ -56,11 +59,31 @@ impl OnnxModel {
             let problem = format!("{found} outputs, at most {} are served", OutputSet::MAX);
             return Err(EngineError::Unsupported(problem));
         }
-        Ok(Box::new(OnnxEngine { session, signature, selections: HashMap::new() }))
+        Ok(Box::new(OnnxEngine { session, provider, signature, selections: HashMap::new() }))
     }
 
-    fn session(&self) -> ort::Result<Session> {
-        let cpu = ort::ep::CPU::default().with_arena_allocator(true).build().error_on_failure();
+    /// A session on the first provider that works.
+    fn on_a_provider(&self) -> Result<(Session, ProviderName), EngineError> {
+        let failed = |error: ort::Error| EngineError::Load(error.to_string());
+        for provider in &self.options.providers {
+            match (self.session(provider), provider.mode) {
+                (Ok(session), _) => return Ok((session, provider.name)),
+                (Err(error), ProviderMode::Require) => {
+                    return Err(EngineError::Provider {
+                        provider: provider.name,
+                        problem: error.to_string(),
+                    });
+                }
+                (Err(error), ProviderMode::Prefer) => {
+                    let provider = provider.name.name();
+                    tracing::warn!(provider, %error, "a preferred execution provider is missing");
+                }
+            }
+        }
+        Ok((self.session(&Provider::CPU).map_err(failed)?, ProviderName::Cpu))
+    }
+
+    fn session(&self, provider: &Provider) -> ort::Result<Session> {
         Session::builder(&self.runtime.environment)?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_intra_threads(self.options.intra_threads)?
@@ -69,7 +92,7 @@ impl OnnxModel {
             .with_intra_op_spinning(false)?
             .with_inter_op_spinning(false)?
             .with_deterministic_compute(self.options.deterministic)?
-            .with_execution_providers([cpu])?
+            .with_execution_providers([provider.dispatch()])?
             .commit_from_memory(&self.bytes)
     }
 }
@@ -135,6 +158,7 @@ macro_rules! by_element {
 
 struct OnnxEngine {
     session: Session,
+    provider: ProviderName,
     signature: Signature,
     selections: HashMap<OutputSet, RunOptions<HasSelectedOutputs>>,
 }
@@ -145,7 +169,7 @@ impl Engine for OnnxEngine {
     }
 
     fn provider(&self) -> &'static str {
-        "cpu"
+        self.provider.name()
     }
 
     fn run(

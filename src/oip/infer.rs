@@ -10,10 +10,11 @@ use bytes::Bytes;
 
 use super::{OipError, contents, shown};
 use crate::domain::{DataType, Tensor, TensorError, checked_elements, display_shape};
-use crate::pipeline::{NamedTensor, PredictRequest, Prediction};
+use crate::pipeline::{NamedTensor, PredictRequest, Prediction, Priority};
+use crate::proto::inference::infer_parameter::ParameterChoice;
 use crate::proto::inference::model_infer_request::InferInputTensor;
 use crate::proto::inference::model_infer_response::InferOutputTensor;
-use crate::proto::inference::{ModelInferRequest, ModelInferResponse};
+use crate::proto::inference::{InferParameter, ModelInferRequest, ModelInferResponse};
 use crate::telemetry::Edge;
 
 /// What an edge adds to a message.
@@ -62,7 +63,22 @@ pub fn infer_request(
         .collect::<Result<Vec<_>, _>>()?;
     let outputs = message.outputs.into_iter().map(|output| output.name).collect();
     let InferDefaults { edge, deadline } = defaults;
-    Ok(PredictRequest { model, version, inputs, outputs, deadline, edge })
+    let priority = priority(&message.parameters)?;
+    Ok(PredictRequest { model, version, inputs, outputs, deadline, priority, edge })
+}
+
+/// The request parameter `priority`: 0 or nothing is the default.
+fn priority(parameters: &HashMap<String, InferParameter>) -> Result<Priority, OipError> {
+    let Some(parameter) = parameters.get("priority") else { return Ok(Priority::default()) };
+    let level = match &parameter.parameter_choice {
+        Some(ParameterChoice::Uint64Param(level)) => Some(*level),
+        Some(ParameterChoice::Int64Param(level)) => u64::try_from(*level).ok(),
+        _ => None,
+    };
+    level.and_then(Priority::of).ok_or_else(|| OipError::Parameter {
+        name: "priority",
+        problem: format!("a whole number from 0 (the default) to {} is expected", Priority::LEVELS),
+    })
 }
 
 fn named_tensor(input: InferInputTensor, raw: Option<Bytes>) -> Result<NamedTensor, OipError> {

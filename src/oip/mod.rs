@@ -35,6 +35,14 @@ pub enum OipError {
         /// What came and what was expected.
         problem: String,
     },
+    /// A request parameter.
+    #[error("parameter '{name}': {problem}")]
+    Parameter {
+        /// Its name.
+        name: &'static str,
+        /// What is expected.
+        problem: String,
+    },
     /// The inputs as a whole.
     #[error("{problem}")]
     Inputs {
@@ -62,6 +70,7 @@ impl Fault for OipError {
             OipError::Tensor { name, .. } | OipError::Contents { name, .. } => {
                 format!("inputs.{name}")
             }
+            OipError::Parameter { name, .. } => format!("parameters.{name}"),
             OipError::Inputs { .. } => "inputs".to_owned(),
         })
     }

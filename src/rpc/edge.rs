@@ -21,7 +21,7 @@ use tracing::Instrument as _;
 
 use super::{RpcParts, status};
 use crate::domain::{ErrorKind, Fault};
-use crate::lifecycle::Clock;
+use crate::lifecycle::{Clock, Peer};
 use crate::pipeline::Pipeline;
 use crate::telemetry::Edge;
 
@@ -36,6 +36,8 @@ pub struct CallContext {
     pub request_id: Arc<str>,
     /// When the answer is of no use any more.
     pub deadline: Option<Instant>,
+    /// Whether the caller is on this machine.
+    pub is_local: bool,
 }
 
 /// All services behind the layer. Cheap to clone.
@@ -128,7 +130,10 @@ impl Service<Request<Incoming>> for GrpcEdge {
                 Err(fault) => edge.refuse(&fault, &request_id),
                 Ok(timeout) => {
                     let deadline = timeout.and_then(|t| edge.clock.now().checked_add(t));
-                    let context = CallContext { request_id: Arc::clone(&request_id), deadline };
+                    let peer = request.extensions().get::<Peer>();
+                    let is_local = peer.is_some_and(|Peer(address)| address.ip().is_loopback());
+                    let id = Arc::clone(&request_id);
+                    let context = CallContext { request_id: id, deadline, is_local };
                     request.extensions_mut().insert(context);
                     let Ok(response) = edge.routes.call(request.map(Body::new)).await;
                     edge.remapped(response, &request_id)

@@ -8,6 +8,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::edge::CallContext;
+use super::repository::{self, Change, Wish};
 use super::status;
 use crate::catalog::CatalogError;
 use crate::domain::{ErrorKind, Fault};
@@ -19,7 +20,8 @@ use crate::proto::inference::*;
 use crate::telemetry::Edge;
 
 /// What this server can do beyond the protocol's core.
-const EXTENSIONS: [&str; 2] = ["binary_tensor_data", "parameters"];
+const EXTENSIONS: [&str; 4] =
+    ["model_repository", "schedule_policy", "binary_tensor_data", "parameters"];
 
 /// The service.
 #[derive(Debug)]
@@ -48,11 +50,11 @@ impl Inference {
 
 /// The context that the edge has put beside the message.
 fn context<T>(request: &Request<T>) -> CallContext {
-    request
-        .extensions()
-        .get::<CallContext>()
-        .cloned()
-        .unwrap_or_else(|| CallContext { request_id: "".into(), deadline: None })
+    request.extensions().get::<CallContext>().cloned().unwrap_or_else(|| CallContext {
+        request_id: "".into(),
+        deadline: None,
+        is_local: false,
+    })
 }
 
 fn not_served<T, R>(call: &'static str, request: &Request<T>) -> Result<Response<R>, Status> {
@@ -122,7 +124,7 @@ impl GrpcInferenceService for Inference {
         &self,
         request: Request<ModelInferRequest>,
     ) -> Result<Response<ModelInferResponse>, Status> {
-        let CallContext { request_id, deadline } = context(&request);
+        let CallContext { request_id, deadline, .. } = context(&request);
         let mut message = request.into_inner();
         let caller_id = std::mem::take(&mut message.id);
         let defaults = InferDefaults { edge: Edge::Grpc, deadline };
@@ -172,21 +174,33 @@ impl GrpcInferenceService for Inference {
         &self,
         request: Request<RepositoryIndexRequest>,
     ) -> Result<Response<RepositoryIndexResponse>, Status> {
-        not_served("RepositoryIndex", &request)
+        Ok(Response::new(repository::index(self.pipeline.catalog(), request.get_ref())))
     }
 
     async fn repository_model_load(
         &self,
         request: Request<RepositoryModelLoadRequest>,
     ) -> Result<Response<RepositoryModelLoadResponse>, Status> {
-        not_served("RepositoryModelLoad", &request)
+        let context = context(&request);
+        let RepositoryModelLoadRequest { repository_name: first, model_name: second, parameters } =
+            request.into_inner();
+        let wish = Wish { first, second, parameters };
+        let catalog = self.pipeline.catalog();
+        let model_name = repository::change(catalog, Change::Load, wish, &context).await?;
+        Ok(Response::new(RepositoryModelLoadResponse { model_name, is_loaded: true }))
     }
 
     async fn repository_model_unload(
         &self,
         request: Request<RepositoryModelUnloadRequest>,
     ) -> Result<Response<RepositoryModelUnloadResponse>, Status> {
-        not_served("RepositoryModelUnload", &request)
+        let context = context(&request);
+        let RepositoryModelUnloadRequest { repository_name: first, model_name: second, parameters } =
+            request.into_inner();
+        let wish = Wish { first, second, parameters };
+        let catalog = self.pipeline.catalog();
+        let model_name = repository::change(catalog, Change::Unload, wish, &context).await?;
+        Ok(Response::new(RepositoryModelUnloadResponse { model_name, is_unloaded: true }))
     }
 
     async fn system_shared_memory_status(

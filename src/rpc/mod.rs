@@ -7,6 +7,7 @@ mod edge;
 mod health;
 mod inference;
 mod probe;
+mod repository;
 mod status;
 
 use std::sync::Arc;
