@@ -134,7 +134,8 @@ fn ends(bytes: &[u8]) -> bool {
         match marker {
             0xff => at += 1,
             0x01 | 0xd0..=0xd8 => at += 2,
-            0xda => return bytes[at..].windows(2).any(|pair| pair == [0xff, 0xd9]),
+            // From the end: that is where it stands in a whole file.
+            0xda => return bytes[at..].windows(2).rev().any(|pair| pair == [0xff, 0xd9]),
             _ => at += 2 + usize::from(u16::from_be_bytes([*high, *low])),
         }
     }
