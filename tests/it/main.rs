@@ -1,4 +1,5 @@
-//! Integration tests: the real service on port 0, spoken to over gRPC and HTTP.
+//! Integration tests: the real service on port 0, spoken to over gRPC and HTTP, and the rooms that
+//! stand alone by their public face.
 
 mod bad_input;
 mod batcher;
@@ -7,6 +8,7 @@ mod commands;
 mod control;
 mod documents;
 mod harness;
+mod imaging;
 mod process;
 mod protocol;
 mod rows;
