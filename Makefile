@@ -1,9 +1,9 @@
 # The commands of the house. Needed: the Rust toolchain, a C linker, Python 3 with pip or venv, make.
 PYTHON ?= python3
 # Suites that need real clients or servers, each a target of its own; `test-all` runs them after `test`.
-SUITES := test-clients
+SUITES := test-clients test-imaging
 
-.PHONY: help run test test-all check onnxruntime test-models test-onnxruntime test-training $(SUITES)
+.PHONY: help run test test-all check fuzz onnxruntime test-models test-onnxruntime test-training $(SUITES)
 .NOTPARALLEL:
 
 help: ## this list
@@ -43,3 +43,22 @@ test-clients: onnxruntime ## tritonclient, grpcio, grpcurl, promtool (HILUM_BIN=
 test-training: ## the training package on generated data; takes PyTorch and Keras, not in `test-all`
 	@environment="$$(PYTHON=$(PYTHON) .ci/venv training training/requirements.txt)" && set -x && \
 	"$$environment/bin/python" -m pytest training/tests -q -rs
+
+# The real images: what HILUM_DATA names, by default a folder beside the repository.
+DATA = $(or $(HILUM_DATA),../shared/data)
+EXAMPLES = $(or $(CARGO_TARGET_DIR),target)/debug/examples
+test-imaging: ## decoders, recipes and statistics against pydicom, Pillow and NumPy
+	cargo build --locked --example imaging_dump
+	@environment="$$(PYTHON=$(PYTHON) .ci/venv imaging tests/imaging/requirements.txt)" && set -ex && \
+	python="$$environment/bin/python -W ignore" && made="$$(mktemp -d)" && trap 'rm -r "$$made"' EXIT && \
+	$$python tests/imaging/synthetic.py "$$made" && \
+	$$python tests/imaging/compare_dicom.py $(EXAMPLES)/imaging_dump "$$made" && \
+	$$python tests/imaging/compare_formats.py $(EXAMPLES)/imaging_dump && \
+	if [ -d $(DATA)/dicom ]; then \
+	$$python tests/imaging/compare_dicom.py $(EXAMPLES)/imaging_dump $(DATA)/dicom && \
+	$$python tests/imaging/compare_pillow.py $(EXAMPLES)/imaging_dump $(DATA); \
+	else echo "skipped: $(DATA) is not there (set HILUM_DATA)"; fi
+
+fuzz: ## mutate the corpus of image files for FUZZ_SECONDS (3600), within 2 GiB
+	cargo test --locked --test fuzz --no-run
+	ulimit -v 2097152 && FUZZ_SECONDS=$${FUZZ_SECONDS:-3600} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} cargo test --locked --test fuzz

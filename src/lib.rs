@@ -23,6 +23,8 @@ pub mod catalog;
 
 pub mod pipeline;
 
+pub mod prepare;
+
 pub mod proto;
 
 pub mod oip;

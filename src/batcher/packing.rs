@@ -4,7 +4,7 @@
 //! else is copied into a buffer that the worker keeps.
 //! This file must never change the order of rows.
 
-use crate::domain::{DataType, Tensor};
+use crate::domain::Tensor;
 use crate::engine::{AlignedBuffer, EngineError, OutputSet, TensorView, is_aligned};
 use crate::telemetry::ModelMetrics;
 
@@ -92,7 +92,7 @@ pub fn outputs_of(
             if !shape.has_rows() || (output.rows() == run_rows && part.rows == run_rows) {
                 return Ok(output.clone());
             }
-            if output.rows() != run_rows || output.datatype == DataType::Bytes {
+            if output.rows() != run_rows {
                 let found = output.rows();
                 return Err(EngineError::Run(format!(
                     "output {index} has {found} rows for {run_rows} rows of input"

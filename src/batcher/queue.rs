@@ -157,19 +157,14 @@ impl Queue {
         if count == 1 {
             return vec![Part { ticket, index: 0, inputs: request.inputs, rows, since, priority }];
         }
+        let mut rest = request.inputs;
         (0..count)
             .map(|index| {
-                let (from, to) = (index * most, rows.min((index + 1) * most));
-                let inputs =
-                    request.inputs.iter().map(|input| input.slice_rows(from, to)).collect();
-                Part {
-                    ticket: Arc::clone(&ticket),
-                    index,
-                    inputs,
-                    rows: to - from,
-                    since,
-                    priority,
-                }
+                let part = most.min(rows - index * most);
+                // What is left is cut further, so that each element of BYTES is walked once.
+                let (inputs, after) = rest.iter().map(|input| input.split_rows(part)).unzip();
+                rest = after;
+                Part { ticket: Arc::clone(&ticket), index, inputs, rows: part, since, priority }
             })
             .collect()
     }

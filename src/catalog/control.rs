@@ -5,6 +5,7 @@
 //! This file must never take a version away before its successor is ready.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -167,6 +168,18 @@ impl Catalog {
         Ok(())
     }
 
+    /// Stops every version: what is queued still runs, what is being loaded is waited for, nothing
+    /// more is loaded. Blocks until the engines are gone.
+    pub fn stop(&self) {
+        self.0.stopping.store(true, Ordering::Relaxed);
+        // The process must not end in the middle of a load: the runtime would be torn down under it.
+        let _one = self.controlling();
+        let models = self.models();
+        for loaded in models.values().flat_map(|m| m.versions.values()).filter_map(|e| e.ready()) {
+            loaded.batcher().join();
+        }
+    }
+
     fn explicit(&self) -> Result<(), ControlError> {
         match self.0.settings.control {
             ModelControl::Explicit => Ok(()),
@@ -249,16 +262,40 @@ impl Catalog {
 
     /// Loads, then takes away; returns what was refused.
     fn carry_out(&self, plan: Plan) -> Vec<(Key, Arc<str>)> {
-        let Plan { load: mut tasks, remove, forget } = plan;
-        // Champions last, so that `pop` gives them first.
+        let Plan { load, remove, forget } = plan;
         let models = self.models();
-        tasks.sort_by_key(|(name, version)| {
+        let is_champion = |(name, version): &Key| {
             models.get(name).is_some_and(|model| model.intended == Ok(*version))
-        });
+        };
+        // Champions come first, for readiness and for memory alike.
+        let (champions, others): (Vec<Key>, Vec<Key>) = load.into_iter().partition(is_champion);
         drop(models);
+        let mut refused = self.load_versions(champions);
+        refused.extend(self.load_versions(others));
+        if !remove.is_empty() {
+            self.retire(&remove);
+        }
+        if !remove.is_empty() || !forget.is_empty() {
+            self.update(|models| {
+                for (name, version) in &remove {
+                    if let Some(model) = models.get_mut(name) {
+                        model.versions.remove(version);
+                    }
+                }
+                models.retain(|name, _| !forget.contains(name));
+            });
+        }
+        refused
+    }
+
+    /// Loads versions, as many beside each other as there are cores; returns what was refused.
+    fn load_versions(&self, tasks: Vec<Key>) -> Vec<(Key, Arc<str>)> {
         let threads = self.0.parts.permits.total().min(tasks.len());
         let (tasks, refused) = (Mutex::new(tasks), Mutex::new(Vec::new()));
-        let next = || tasks.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let next = || {
+            let stopping = self.0.stopping.load(Ordering::Relaxed);
+            tasks.lock().unwrap_or_else(PoisonError::into_inner).pop().filter(|_| !stopping)
+        };
         let work = || {
             while let Some(key) = next() {
                 if let Some(reason) = self.load_version(&key) {
@@ -273,19 +310,6 @@ impl Catalog {
             }
             work();
         });
-        if !remove.is_empty() {
-            self.retire(&remove);
-        }
-        if !remove.is_empty() || !forget.is_empty() {
-            self.update(|models| {
-                for (name, version) in &remove {
-                    if let Some(model) = models.get_mut(name) {
-                        model.versions.remove(version);
-                    }
-                }
-                models.retain(|name, _| !forget.contains(name));
-            });
-        }
         refused.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 

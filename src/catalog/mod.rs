@@ -14,6 +14,7 @@ mod version;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -109,6 +110,8 @@ struct Inner {
     writing: Mutex<()>,
     /// Held while models are loaded or unloaded: one change at a time.
     control: Mutex<()>,
+    /// Set once the service ends: nothing more is loaded.
+    stopping: AtomicBool,
     /// What each model that was there at start holds of readiness, until its champion is ready.
     holds: Mutex<HashMap<ModelName, ReadinessPart>>,
     changes: watch::Sender<u64>,
@@ -134,6 +137,7 @@ impl Catalog {
             models: ArcSwap::default(),
             writing: Mutex::default(),
             control: Mutex::default(),
+            stopping: AtomicBool::new(false),
             holds: Mutex::default(),
             changes: watch::Sender::new(0),
         }))
@@ -188,14 +192,6 @@ impl Catalog {
                 version,
                 known: error::listed(model.versions.keys()),
             }),
-        }
-    }
-
-    /// Stops every version: what is queued still runs. Blocks until the engines are gone.
-    pub fn stop(&self) {
-        let models = self.models();
-        for loaded in models.values().flat_map(|m| m.versions.values()).filter_map(|e| e.ready()) {
-            loaded.batcher().join();
         }
     }
 

@@ -6,6 +6,7 @@
 mod completions;
 mod doctor;
 mod healthcheck;
+mod prepare;
 mod serve;
 
 use std::process::ExitCode;
@@ -37,6 +38,7 @@ enum Command {
     Serve(serve::Serve),
     Healthcheck(healthcheck::Healthcheck),
     Doctor(doctor::Doctor),
+    Prepare(prepare::Prepare),
     Completions(completions::Completions),
     Man(completions::Man),
 }
@@ -57,6 +59,7 @@ impl Cli {
             Command::Serve(serve) => serve.run(),
             Command::Healthcheck(healthcheck) => healthcheck.run(),
             Command::Doctor(doctor) => doctor.run(),
+            Command::Prepare(prepare) => prepare.run(),
             Command::Completions(completions) => completions.run(),
             Command::Man(man) => man.run(),
         }

@@ -16,7 +16,7 @@ use ort::value::{PrimitiveTensorElementType, TensorElementType};
 use super::library::Runtime;
 use super::provider::{Provider, ProviderMode, ProviderName};
 use super::{Engine, EngineError, OutputSet, Signature, TensorView};
-use crate::domain::{DataType, Tensor, TensorSpec};
+use crate::domain::{DataType, Strings, Tensor, TensorSpec, pack_strings};
 
 /// How a model is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl OnnxModel {
     ///
     /// # Errors
     /// [`EngineError::Load`] when the runtime refuses the model, [`EngineError::Unsupported`] when
-    /// it has inputs or outputs that are no tensors of numbers.
+    /// it has inputs or outputs that are no tensors of numbers or strings.
     pub fn load(&self) -> Result<Box<dyn Engine>, EngineError> {
         let (session, provider) = self.on_a_provider()?;
         let signature = Signature {
@@ -130,6 +130,7 @@ fn datatype(element: TensorElementType) -> Option<DataType> {
         TensorElementType::Float32 => DataType::Fp32,
         TensorElementType::Float64 => DataType::Fp64,
         TensorElementType::Bfloat16 => DataType::Bf16,
+        TensorElementType::String => DataType::Bytes,
         _ => return None,
     })
 }
@@ -185,7 +186,7 @@ impl Engine for OnnxEngine {
         };
         let mut values = Vec::with_capacity(inputs.len());
         for (spec, view) in self.signature.inputs.iter().zip(inputs) {
-            let value = by_element!(view.datatype, borrow(view), Err(unserved(view.datatype)))?;
+            let value = by_element!(view.datatype, borrow(view), strings(view))?;
             values.push((spec.name.as_str(), value));
         }
         let mut results = self.session.run_with_options(values, &*selection).map_err(failed)?;
@@ -199,7 +200,7 @@ impl Engine for OnnxEngine {
                 let value =
                     value.ok_or_else(|| EngineError::Run(format!("no output '{}'", spec.name)))?;
                 let datatype = spec.datatype;
-                by_element!(datatype, own(value, datatype), Err(unserved(datatype)))
+                by_element!(datatype, own(value, datatype), own_strings(&value))
             })
             .collect()
     }
@@ -207,10 +208,6 @@ impl Engine for OnnxEngine {
 
 fn failed(error: ort::Error) -> EngineError {
     EngineError::Run(error.to_string())
-}
-
-fn unserved(datatype: DataType) -> EngineError {
-    EngineError::Run(format!("{datatype} tensors are not served"))
 }
 
 fn select(
@@ -232,6 +229,28 @@ where
         .map_err(|error| EngineError::Run(format!("the input's bytes cannot be read: {error}")))?;
     let dims: Vec<i64> = view.shape.iter().map(|dim| *dim as i64).collect();
     Ok(TensorRef::from_array_view((dims, elements)).map_err(failed)?.into())
+}
+
+/// A `BYTES` input as ONNX's strings, which are text without a zero byte; they are copied.
+fn strings<'a>(view: &TensorView<'a>) -> Result<SessionInputValue<'a>, EngineError> {
+    let elements = Strings::new(view.data)
+        .map(|element| {
+            let element = element.map_err(|error| EngineError::Run(error.to_string()))?;
+            let text = str::from_utf8(element);
+            text.map(str::to_owned).map_err(|error| EngineError::Run(error.to_string()))
+        })
+        .collect::<Result<Vec<String>, _>>()?;
+    let dims: Vec<i64> = view.shape.iter().map(|dim| *dim as i64).collect();
+    let value = ort::value::Tensor::from_string_array((dims, elements.as_slice()));
+    Ok(value.map_err(failed)?.into())
+}
+
+/// An output of strings in the protocol's form.
+fn own_strings(value: &DynValue) -> Result<Tensor, EngineError> {
+    let (shape, elements) = value.try_extract_strings().map_err(failed)?;
+    let shape: Vec<usize> = shape.iter().map(|dim| usize::try_from(*dim).unwrap_or(0)).collect();
+    let data = pack_strings(&elements).map_err(|error| EngineError::Run(error.to_string()))?;
+    Tensor::new(DataType::Bytes, shape, data).map_err(|error| EngineError::Run(error.to_string()))
 }
 
 /// An output as bytes that keep the runtime's memory alive.

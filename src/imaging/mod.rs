@@ -1,6 +1,39 @@
 //! From the file a hospital has to the tensor a network was trained on.
 //!
-//! A recipe says the steps; today it is read and checked, so that bundles can carry one.
-//! This room is pure: it must never touch a socket, an async runtime or a model.
+//! Bytes are sniffed and bounded by their header ([`probe`]), decoded to a [`Raster`] within
+//! [`DecodeLimits`] ([`decode`]), and taken through the steps of a [`recipe::Recipe`]
+//! ([`preprocess::run`]) to an f32 tensor, with statistics, warnings and the geometry kept.
+//! This room is pure: it must never touch a socket, a file, an async runtime or a model.
 
+mod color;
+mod decode;
+pub mod dicom;
+mod error;
+mod format;
+mod geometry;
+mod image_statistics;
+mod intensity;
+mod jpeg;
+mod limits;
+pub mod lung_field;
+mod png;
+pub mod preprocess;
+mod pseudonym;
+mod raster;
 pub mod recipe;
+mod resize;
+mod text_likeness;
+mod warning;
+
+pub use decode::{DecodeOptions, Decoded, Expectation, Header, decode, probe};
+pub use error::DecodeError;
+pub use format::Format;
+pub use geometry::{Geometry, Region};
+pub use image_statistics::ImageStatistics;
+pub use limits::DecodeLimits;
+pub use png::encode_png;
+pub use pseudonym::{KeyTooShort, PseudonymKey};
+pub use raster::{Raster, RasterError, Samples};
+pub use resize::resize;
+pub use text_likeness::{TEXT_LIKENESS_FLAG, text_likeness};
+pub use warning::{Warning, WarningCode};

@@ -15,8 +15,25 @@ pub enum Step {
         /// The samples that the network takes.
         color: Color,
     },
-    /// Apply a DICOM file's VOI LUT or window (PS3.3 C.11.2); other formats pass unchanged.
-    Voi {},
+    /// Map a grey DICOM image's values to what is shown (PS3.3 C.11.2); other images pass
+    /// unchanged. In this order: `ct_lung` on a CT in Hounsfield units, the file's VOI LUT, the
+    /// file's window, `window`, `percentiles`; with `prefer = "recipe"` `window` goes before the
+    /// file's.
+    Voi {
+        /// Whose window goes first where both have one.
+        #[serde(default, skip_serializing_if = "is_default")]
+        prefer: VoiSource,
+        /// The window of an image whose file has none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        window: Option<Window>,
+        /// Show a CT in Hounsfield units by the lung window (centre −600, width 1500), whatever
+        /// its file says. No other image is touched by it.
+        #[serde(default, skip_serializing_if = "is_default")]
+        ct_lung: bool,
+        /// The percentiles to stretch where there is no window at all; 1 and 99 if not given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        percentiles: Option<Percentiles>,
+    },
     /// Keep a part of the image.
     Crop {
         /// Which part.
@@ -58,6 +75,69 @@ pub enum Step {
         /// Channels, 2 to 4.
         channels: u8,
     },
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Whose window is taken first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VoiSource {
+    /// The file's, as its makers meant it to be seen.
+    #[default]
+    File,
+    /// The recipe's.
+    Recipe,
+}
+
+/// A window of values that is stretched to the shown range.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Window {
+    /// Window Center (0028,1050), in units after the Modality LUT.
+    pub center: f64,
+    /// Window Width (0028,1051): at least 1 for `linear`, else above 0.
+    pub width: f64,
+    /// VOI LUT Function (0028,1056).
+    #[serde(default)]
+    pub function: WindowFunction,
+}
+
+/// The function of a window (PS3.3 C.11.2.1.2 and C.11.2.1.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WindowFunction {
+    /// The default: linear, with the half-pixel offsets of the standard.
+    #[default]
+    Linear,
+    /// Linear between centre − width/2 and centre + width/2.
+    LinearExact,
+    /// A logistic curve.
+    Sigmoid,
+}
+
+impl Window {
+    /// Whether the standard gives this window a meaning.
+    pub fn is_valid(&self) -> bool {
+        let least = if self.function == WindowFunction::Linear {
+            self.width >= 1.0
+        } else {
+            self.width > 0.0
+        };
+        self.center.is_finite() && self.width.is_finite() && least
+    }
+}
+
+/// Two percentiles of an image's own values, pixel padding left out.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Percentiles {
+    /// Lower percentile, 0 to 100.
+    pub low: f32,
+    /// Upper percentile, above `low`, at most 100.
+    pub high: f32,
 }
 
 /// The samples of a decoded image.
@@ -150,7 +230,18 @@ fn check_step(step: &Step, index: usize, channels: &mut usize) -> Result<(), &'s
             *channels = if *color == Color::Rgb { 3 } else { 1 };
             require(index == 0, "op = \"decode\" stands only at the beginning")
         }
-        Step::Voi {} | Step::Quantise8 {} => Ok(()),
+        Step::Voi { window, percentiles, .. } => {
+            require(index == 1, "op = \"voi\" stands right after \"decode\"")?;
+            require(
+                window.is_none_or(|window| window.is_valid()),
+                "window.center is finite and window.width at least 1 (above 0 if not linear)",
+            )?;
+            require(
+                percentiles.is_none_or(|p| p.low >= 0.0 && p.low < p.high && p.high <= 100.0),
+                "0 <= percentiles.low < percentiles.high <= 100 must hold",
+            )
+        }
+        Step::Quantise8 {} => Ok(()),
         Step::Crop { region } => match region {
             CropRegion::CenterSquare {} => Ok(()),
             CropRegion::LungField { bundle, .. } => require(
@@ -206,7 +297,7 @@ mod tests {
         let text = r#"
             step = [
                 { op = "decode", color = "gray" },
-                { op = "voi" },
+                { op = "voi", window = { center = 128.0, width = 256.0 }, ct_lung = true },
                 { op = "crop", region = { kind = "lung_field", bundle = "lung_field/1", fallback = "mirror" } },
                 { op = "resize", width = 224, height = 224, filter = "bilinear_antialias" },
                 { op = "clip_percentile", low = 1, high = 99 },
@@ -233,6 +324,10 @@ mod tests {
             (r#"{ op = "normalise", mean = [1.0, 2.0], std = [1.0] }"#, "mean"),
             (r#"{ op = "replicate", channels = 9 }"#, "channels"),
             (decode, "beginning"),
+            (r#"{ op = "voi", window = { center = 40, width = 0.5 } }"#, "width"),
+            (r#"{ op = "voi", percentiles = { low = 60, high = 40 } }"#, "percentiles"),
+            (r#"{ op = "voi", prefer = "guess" }"#, "guess"),
+            (r#"{ op = "quantise8" }, { op = "voi" }"#, "right after"),
         ] {
             let error = parse(&format!("step = [{decode}, {step}]")).unwrap_err();
             assert!(error.contains(word), "{step}: {error}");

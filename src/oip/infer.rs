@@ -114,33 +114,8 @@ fn named_tensor(input: InferInputTensor, raw: Option<Bytes>) -> Result<NamedTens
             )));
         }
     };
-    if datatype == DataType::Bytes {
-        check_strings(&data, elements).map_err(contents)?;
-    }
     let tensor = Tensor::new(datatype, shape, data).map_err(wrong)?;
     Ok(NamedTensor { name: input.name, tensor })
-}
-
-/// Whether bytes are `elements` elements, each four bytes of length and that many bytes.
-fn check_strings(data: &[u8], elements: usize) -> Result<(), String> {
-    let mut rest = data;
-    let mut found = 0_usize;
-    while !rest.is_empty() {
-        let length = rest.split_first_chunk::<4>();
-        let Some((length, after)) = length.map(|(l, a)| (u32::from_le_bytes(*l) as usize, a))
-        else {
-            return Err(format!("element {found} has no room for its four bytes of length"));
-        };
-        rest = after.get(length..).ok_or_else(|| {
-            format!("element {found} says {length} bytes, {} are left", after.len())
-        })?;
-        found += 1;
-    }
-    if found == elements {
-        Ok(())
-    } else {
-        Err(format!("the shape has {elements} elements, {found} came"))
-    }
 }
 
 /// The answer to a message with the caller's own `id`.

@@ -27,6 +27,53 @@ fn every_command_has_help_with_an_example() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_preferred_provider_that_is_missing_is_counted_and_shown() {
+    use hilum::engine::{Provider, ProviderMode, ProviderName};
+    use hilum::proto::inference::ModelMetadataRequest;
+    let mut config = crate::harness::config();
+    let (name, mode) = (ProviderName::Tensorrt, ProviderMode::Prefer);
+    config.engine.providers = vec![Provider { name, mode, device: 0 }];
+    let server = Server::start(config);
+    server.wait_ready().await;
+    if ProviderName::Tensorrt.is_built_in() {
+        println!("skipped: this ONNX Runtime has TensorRT");
+        return;
+    }
+    let labels = r#"{model="mnist",version="2",reason="tensorrt"}"#;
+    assert_eq!(server.metric(&format!("hilum_provider_fallbacks_total{labels}")).await, 1.0);
+    let request = ModelMetadataRequest { name: "mnist".to_owned(), version: String::new() };
+    let metadata = server.client().await.model_metadata(request).await.unwrap().into_inner();
+    assert_eq!(metadata.properties["execution_provider"], "cpu");
+    let (_, metrics) = server.get("/metrics").await;
+    assert!(metrics.contains(r#"alias="champion",provider="cpu"} 1"#), "{metrics}");
+}
+
+/// Runs where a device and a library that has the provider are; elsewhere it says that it skips.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gpu_gives_the_answers_of_the_cpu() {
+    use crate::harness::{request, scores};
+    use hilum::engine::{Provider, ProviderMode, ProviderName};
+    let cpu = Server::ready().await;
+    let (name, mode) = (ProviderName::Cuda, ProviderMode::Require);
+    if !name.is_built_in() {
+        println!("skipped: this ONNX Runtime was built without CUDA");
+        return;
+    }
+    let mut config = crate::harness::config();
+    config.engine.providers = vec![Provider { name, mode, device: 0 }];
+    let gpu = Server::start(config);
+    gpu.wait_ready().await;
+    let mut answers = Vec::new();
+    for server in [&cpu, &gpu] {
+        let response = server.client().await.model_infer(request(32, 4)).await.unwrap();
+        answers.push(scores(response.get_ref()));
+    }
+    let pairs = answers[0].iter().flatten().zip(answers[1].iter().flatten());
+    let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst < 1e-3, "{worst}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn healthcheck_tells_serving_from_no_answer() {
     let server = Server::ready().await;
     let address = server.grpc.to_string();
@@ -102,4 +149,19 @@ fn every_problem_of_a_configuration_is_shown_at_once() {
     assert!(text(&output).contains("queue_"), "{}", text(&output));
     let output = hilum(&["serve", "--config", "/nowhere/hilum.toml"]);
     assert!(text(&output).contains("/nowhere/hilum.toml: there is no such file"));
+}
+
+#[test]
+fn a_required_provider_that_is_missing_stops_the_start_and_a_preferred_one_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("hilum.toml");
+    let wish = "[[engine.providers]]\nname = \"cuda\"\nmode = \"require\"\n";
+    std::fs::write(&file, wish).unwrap();
+    let free = ["--grpc-address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0"];
+    let file = file.to_str().unwrap();
+    let output = hilum(&[&["serve", "--config", file], &free[..]].concat());
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    for word in ["engine.providers: cuda is required", "built without it", "prefer"] {
+        assert!(text(&output).contains(word), "{}", text(&output));
+    }
 }

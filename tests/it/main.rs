@@ -1,4 +1,5 @@
-//! Integration tests: the real service on port 0, spoken to over gRPC and HTTP.
+//! Integration tests: the real service on port 0, spoken to over gRPC and HTTP, and the rooms that
+//! stand alone by their public face.
 
 mod bad_input;
 mod batcher;
@@ -8,10 +9,12 @@ mod control;
 mod documents;
 mod harness;
 mod http_client;
+mod imaging;
 mod process;
 mod protocol;
 mod rest;
 mod rest_bad_input;
 mod rows;
+mod shapes;
 mod shutdown;
 mod web;

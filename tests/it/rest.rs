@@ -3,13 +3,22 @@
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{Server, config, floats, pixels, request, scores};
+use crate::harness::{PATIENCE, Server, config, floats, pixels, request, scores};
 use crate::http_client::{Answer, binary_request, get, json_request, post, send};
 
 const INFER: &str = "/v2/models/mnist/infer";
 
 fn numbers(data: &Value) -> Vec<f32> {
     data.as_array().unwrap().iter().map(|n| n.as_f64().unwrap() as f32).collect()
+}
+
+/// Only the default versions hold the server's readiness back.
+async fn until_ready(server: &Server, path: &str) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while get(server.http, path).await.status != StatusCode::OK {
+        assert!(tokio::time::Instant::now() < deadline, "{path}");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
 }
 
 async fn infer_binary(server: &Server, rows: usize, seed: u32) -> Answer {
@@ -55,6 +64,7 @@ async fn the_same_rows_have_the_same_bits_by_grpc_by_json_and_by_binary_data() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_server_and_its_models_say_what_they_are() {
     let server = Server::ready().await;
+    until_ready(&server, "/v2/models/mnist/versions/1/ready").await;
     let at = |path: &'static str| get(server.http, path);
     assert_eq!(at("/v2").await.json()["name"], "hilum");
     assert_eq!(at("/v2/health/live").await.json(), json!({ "live": true }));
@@ -90,6 +100,7 @@ async fn an_answer_says_who_asked_which_version_answered_and_where_the_time_went
     message["id"] = json!("my own id");
     message["outputs"] =
         json!([{ "name": "probabilities", "parameters": { "binary_data": true } }]);
+    until_ready(&server, "/v2/models/mnist/versions/1/ready").await;
     let path = "/v2/models/mnist/versions/1/infer";
     let headers = [("x-request-id", "r-7")];
     let answer = send(server.http, Method::POST, path, &headers, message.to_string()).await;

@@ -1,0 +1,276 @@
+//! `hilum prepare`: a folder of images to what training reads.
+//!
+//! Parses the flags, finds the recipe and the key, draws the progress and prints the report.
+//! This file must never print a file name of the source.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::{Output, exit, failed};
+use crate::imaging::dicom::View;
+use crate::imaging::recipe::Recipe;
+use crate::imaging::{DecodeLimits, PseudonymKey};
+use crate::prepare::layout::Layout;
+use crate::prepare::{PrepareOptions, PrepareReport, prepare};
+
+const EXAMPLES: &str = "Examples:
+  hilum prepare chest_xray/train prepared --recipe models/pneumonia/2/bundle.toml \\
+      --patient '(person\\d+|IM-\\d+)'
+  hilum prepare nih prepared --layout nih --recipe steps.toml --view PA,AP --balance 3000
+  hilum prepare archive prepared --recipe steps.toml --max-size 1024 --view PA,AP
+
+Writes DST/images/*.png, DST/manifest.jsonl, DST/folds.json and DST/report.json. Names, identifiers
+and private data of the source are nowhere in them: patients and studies are keyed hashes. Keep the
+key to go on later, and keep it away from the prepared images. Run again to go on after an
+interruption.
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 some files could not be decoded (see the report).";
+
+/// Prepare a folder of PNG, JPEG and DICOM images for training.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Prepare {
+    /// The folder that is read
+    #[arg(value_name = "SRC")]
+    source: PathBuf,
+    /// The folder that is written
+    #[arg(value_name = "DST")]
+    destination: PathBuf,
+    /// A bundle.toml with [[preprocess.step]], or a file with [[step]]
+    #[arg(long, value_name = "FILE")]
+    recipe: PathBuf,
+    /// How SRC is laid out
+    #[arg(long, value_enum, default_value = "folders")]
+    layout: LayoutFlag,
+    /// Where the patient stands in a file's name: the first group, or the whole match
+    #[arg(long, value_name = "REGEX")]
+    patient: Option<regex::Regex>,
+    /// Longer side of the images in pixels; decodes and shows only, the rest of the recipe is left
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    max_size: Option<u32>,
+    /// Views to keep, one image of each study; the first is preferred
+    #[arg(long, value_name = "VIEWS", value_delimiter = ',', value_parser = parse_view)]
+    view: Vec<View>,
+    /// Images a class in each training fold
+    #[arg(long, value_name = "N")]
+    balance: Option<NonZeroUsize>,
+    /// How many folds, patient-wise and stratified
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = parse_folds)]
+    folds: usize,
+    /// Names of the classes where a list says 0 and 1
+    #[arg(
+        long,
+        value_name = "NEGATIVE,POSITIVE",
+        value_delimiter = ',',
+        num_args = 2,
+        default_value = "NORMAL,PNEUMONIA"
+    )]
+    classes: Vec<String>,
+    /// The key of the pseudonyms, made if it is absent [default: DST.key, beside DST]
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Threads [default: the CPU quota]
+    #[arg(long, value_name = "N")]
+    workers: Option<NonZeroUsize>,
+    /// How to print the report
+    #[arg(long, value_enum, default_value = "text")]
+    output: Output,
+}
+
+/// A layout as the command line names it.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum LayoutFlag {
+    /// One folder a class
+    Folders,
+    /// NIH ChestX-ray14
+    Nih,
+    /// RSNA pneumonia challenge
+    Rsna,
+    /// CheXpert
+    Chexpert,
+}
+
+fn parse_view(text: &str) -> Result<View, String> {
+    match View::of(text) {
+        View::Other => Err("a view is PA, AP or LATERAL".to_owned()),
+        view => Ok(view),
+    }
+}
+
+fn parse_folds(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| (2..=20).contains(n)).ok_or("folds are 2 to 20".to_owned())
+}
+
+impl Prepare {
+    /// Prepares and prints the report.
+    pub fn run(self) -> ExitCode {
+        let output = self.output;
+        let options = match self.options() {
+            Ok(options) => options,
+            Err(problem) => return failed(exit::USAGE, &problem),
+        };
+        let bar = bar();
+        let result = prepare(&options, &|progress| {
+            bar.set_length(progress.total as u64);
+            bar.set_position(progress.done as u64);
+            plain_line(progress.done, progress.total);
+        });
+        bar.finish_and_clear();
+        let report = match result {
+            Ok(report) => report,
+            Err(error) => return failed(exit::FAILED, &error),
+        };
+        match output {
+            Output::Text => print(&report),
+            Output::Json => match serde_json::to_string_pretty(&report) {
+                Ok(text) => println!("{text}"),
+                Err(error) => return failed(exit::FAILED, &error),
+            },
+        }
+        ExitCode::from(if report.failed.is_empty() { exit::DONE } else { exit::CHECK })
+    }
+
+    fn options(self) -> Result<PrepareOptions, String> {
+        let key_file = self.key_file.clone().unwrap_or_else(|| {
+            let mut name = self.destination.clone().into_os_string();
+            name.push(".key");
+            PathBuf::from(name)
+        });
+        let classes = <[String; 2]>::try_from(self.classes)
+            .map_err(|_| "--classes takes two names".to_owned())?;
+        let quota = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        Ok(PrepareOptions {
+            recipe: read_recipe(&self.recipe)?,
+            key: read_key(&key_file)?,
+            source: self.source,
+            destination: self.destination,
+            layout: match self.layout {
+                LayoutFlag::Folders => Layout::Folders,
+                LayoutFlag::Nih => Layout::Nih,
+                LayoutFlag::Rsna => Layout::Rsna,
+                LayoutFlag::Chexpert => Layout::Chexpert,
+            },
+            classes,
+            patient: self.patient,
+            max_side: self.max_size,
+            views: self.view,
+            balance: self.balance,
+            folds: self.folds,
+            limits: DecodeLimits::default(),
+            workers: self.workers.unwrap_or(quota),
+            segment: None,
+        })
+    }
+}
+
+/// The recipe of a bundle's manifest or of a file of steps.
+fn read_recipe(path: &Path) -> Result<Recipe, String> {
+    let wrong = |problem: String| format!("--recipe {}: {problem}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let mut table: toml::Table = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+    let steps = match table.remove("preprocess") {
+        Some(steps) => steps,
+        None if table.contains_key("step") => toml::Value::Table(table),
+        None => return Err(wrong("it has neither [[preprocess.step]] nor [[step]]".to_owned())),
+    };
+    let recipe: Recipe = steps.try_into().map_err(|error| wrong(error.to_string()))?;
+    recipe.check().map_err(|error| wrong(error.to_string()))?;
+    Ok(recipe)
+}
+
+/// The key in `path`; a new random one, readable by its owner alone, if there is no such file.
+fn read_key(path: &Path) -> Result<PseudonymKey, String> {
+    let wrong = |problem: String| format!("--key-file {}: {problem}", path.display());
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let mut secret = [0; 32];
+            getrandom::fill(&mut secret).map_err(|error| wrong(error.to_string()))?;
+            let text = hex::encode(secret);
+            write_secret(path, &text).map_err(|error| wrong(error.to_string()))?;
+            text
+        }
+        Err(error) => return Err(wrong(error.to_string())),
+    };
+    let secret = hex::decode(text.trim()).map_err(|_| wrong("hexadecimal is expected".into()))?;
+    PseudonymKey::new(&secret).map_err(|error| wrong(error.to_string()))
+}
+
+fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)?.write_all(text.as_bytes())
+}
+
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let style = "{bar:40} {pos}/{len} images, {per_sec}, {eta} left";
+    if let Ok(style) = ProgressStyle::with_template(style) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Where no terminal draws a bar, a line at every tenth.
+fn plain_line(done: usize, total: usize) {
+    let tenth = (total / 10).max(1);
+    if !std::io::stderr().is_terminal() && (done.is_multiple_of(tenth) || done == total) {
+        eprintln!("{done} of {total} images");
+    }
+}
+
+fn print(report: &PrepareReport) {
+    println!("{} images of {} patients", report.prepared, report.patients);
+    for (label, count) in &report.labels {
+        println!("  {label}: {count}");
+    }
+    if report.resumed > 0 {
+        println!("{} of them from an earlier run", report.resumed);
+    }
+    for (reason, count) in &report.left_out {
+        println!("left out, {reason}: {count}");
+    }
+    for (code, count) in &report.warnings {
+        println!("warning {code}: {count}");
+    }
+    if !report.review.is_empty() {
+        println!("look for burned-in text: {} images (report.json)", report.review.len());
+    }
+    for (source, why) in &report.failed {
+        println!("failed, SHA-256 {source}: {why}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("k");
+        let key = read_key(&path).unwrap();
+        assert_eq!(read_key(&path).unwrap().text("a", b"b"), key.text("a", b"b"));
+        std::fs::write(&path, "00").unwrap();
+        assert!(read_key(&path).unwrap_err().contains("32 random bytes"));
+    }
+
+    #[test]
+    fn a_recipe_is_read_from_a_bundle_or_from_steps() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.toml");
+        let step = |table: &str| format!("[[{table}]]\nop = \"decode\"\ncolor = \"gray\"\n");
+        for table in ["step", "preprocess.step"] {
+            std::fs::write(&path, step(table)).unwrap();
+            assert_eq!(read_recipe(&path).unwrap().steps.len(), 1);
+        }
+        std::fs::write(&path, "x = 1").unwrap();
+        assert!(read_recipe(&path).unwrap_err().contains("neither"));
+    }
+}

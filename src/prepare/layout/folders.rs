@@ -1,0 +1,28 @@
+//! One folder a class: the name of the folder that holds an image is its label.
+//!
+//! This file must never guess a patient: without `--patient` only a DICOM file's own Patient ID
+//! counts, which is read later.
+
+use super::{Found, Item, images};
+use crate::prepare::{PrepareError, PrepareOptions};
+
+pub(super) fn find(options: &PrepareOptions) -> Result<Found, PrepareError> {
+    let mut found = Found::default();
+    for path in images(&options.source) {
+        let folder = path.parent().filter(|folder| *folder != options.source);
+        let label = folder.and_then(|folder| folder.file_name());
+        let label = label.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let patient = options.patient.as_ref().and_then(|pattern| {
+            let name = path.file_name()?.to_string_lossy().into_owned();
+            let captures = pattern.captures(&name)?;
+            let found = captures.iter().skip(1).flatten().next().or_else(|| captures.get(0))?;
+            Some(found.as_str().to_owned())
+        });
+        if options.patient.is_some() && patient.is_none() {
+            found.leave_out("--patient does not match the file's name");
+            continue;
+        }
+        found.items.push(Item { path, label, patient, view: None });
+    }
+    Ok(found)
+}

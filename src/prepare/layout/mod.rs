@@ -1,0 +1,164 @@
+//! How a source folder names images, labels and patients: class folders and the published lists.
+//!
+//! Each layout gives the same items. This folder must never open an image.
+
+mod chexpert;
+mod folders;
+mod nih;
+mod rsna;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{PrepareError, PrepareOptions};
+use crate::imaging::dicom::View;
+
+/// A layout of a source folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// One folder a class: `<class>/<image>`, at any depth.
+    #[default]
+    Folders,
+    /// NIH ChestX-ray14: `Data_Entry_2017.csv`.
+    Nih,
+    /// RSNA pneumonia challenge 2018: `stage_2_train_labels.csv`.
+    Rsna,
+    /// CheXpert: `train.csv`, `valid.csv`.
+    Chexpert,
+}
+
+/// An image that a layout names.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Item {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Its class; empty if only `reads.csv` can tell.
+    pub label: String,
+    /// The patient as the list or the file's name has it: hashed before it is written anywhere.
+    pub patient: Option<String>,
+    /// The view, where the list has one.
+    pub view: Option<View>,
+}
+
+/// What a layout found.
+#[derive(Default)]
+pub struct Found {
+    /// The images.
+    pub items: Vec<Item>,
+    /// What was left out, by reason.
+    pub left_out: BTreeMap<String, usize>,
+}
+
+impl Found {
+    fn leave_out(&mut self, reason: &str) {
+        *self.left_out.entry(reason.to_owned()).or_insert(0) += 1;
+    }
+}
+
+/// The images of the source.
+pub(super) fn find(options: &PrepareOptions) -> Result<Found, PrepareError> {
+    if !options.source.is_dir() {
+        return Err(PrepareError::Source);
+    }
+    let mut found = match options.layout {
+        Layout::Folders => folders::find(options),
+        Layout::Nih => nih::find(options),
+        Layout::Rsna => rsna::find(options),
+        Layout::Chexpert => chexpert::find(options),
+    }?;
+    if found.items.is_empty() {
+        return Err(PrepareError::Nothing("is the layout the right one?"));
+    }
+    // The order of a directory is nobody's promise.
+    found.items.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(found)
+}
+
+/// Every file below `folder` with one of the extensions that images have, symbolic links left
+/// alone. The content decides later what a file is.
+fn images(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    walkdir::WalkDir::new(folder)
+        .into_iter()
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_type().is_file())
+        .map(walkdir::DirEntry::into_path)
+        .filter(|path| {
+            let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
+            ["png", "jpg", "jpeg", "dcm", "dicom"].iter().any(|known| extension == *known)
+        })
+}
+
+/// Every image below `folder` by its file name.
+fn by_name(folder: &Path) -> HashMap<String, PathBuf> {
+    images(folder)
+        .filter_map(|path| Some((path.file_name()?.to_string_lossy().into_owned(), path)))
+        .collect()
+}
+
+/// A row of a list, its columns by name.
+pub(super) struct ListRow {
+    list: &'static str,
+    line: u64,
+    columns: Arc<HashMap<String, usize>>,
+    record: csv::StringRecord,
+}
+
+impl ListRow {
+    /// The trimmed value of a column; empty if the row or the list lacks it.
+    pub(super) fn get(&self, column: &str) -> &str {
+        let value = self.columns.get(column).and_then(|&at| self.record.get(at));
+        value.unwrap_or_default().trim()
+    }
+
+    /// An error at this row.
+    pub(super) fn wrong(&self, problem: &str) -> PrepareError {
+        PrepareError::List { list: self.list, line: self.line, problem: problem.to_owned() }
+    }
+}
+
+/// All rows of a list, which must have these columns.
+pub(super) fn rows(
+    folder: &Path,
+    list: &'static str,
+    needed: &[&str],
+) -> Result<Vec<ListRow>, PrepareError> {
+    let wrong = |line, problem: String| PrepareError::List { list, line, problem };
+    let mut reader = csv::ReaderBuilder::new()
+        .flexible(true)
+        .from_path(folder.join(list))
+        .map_err(|error| wrong(0, kind(&error)))?;
+    let headers = reader.headers().map_err(|error| wrong(1, kind(&error)))?.clone();
+    let columns: HashMap<String, usize> = headers
+        .iter()
+        .enumerate()
+        .map(|(at, name)| (name.trim_start_matches('\u{feff}').trim().to_owned(), at))
+        .collect();
+    if let Some(missing) = needed.iter().find(|name| !columns.contains_key(**name)) {
+        return Err(wrong(1, format!("the column '{missing}' is missing")));
+    }
+    let columns = Arc::new(columns);
+    reader
+        .records()
+        .map(|record| {
+            let record = record.map_err(|error| {
+                let line = error.position().map_or(0, csv::Position::line);
+                wrong(line, kind(&error))
+            })?;
+            let line = record.position().map_or(0, csv::Position::line);
+            Ok(ListRow { list, line, columns: Arc::clone(&columns), record })
+        })
+        .collect()
+}
+
+/// What is wrong with a list, without a byte of it.
+fn kind(error: &csv::Error) -> String {
+    match error.kind() {
+        csv::ErrorKind::Io(error) => format!("it cannot be read ({})", error.kind()),
+        csv::ErrorKind::Utf8 { .. } => "it is not UTF-8".to_owned(),
+        _ => "it is no CSV".to_owned(),
+    }
+}
