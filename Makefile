@@ -9,7 +9,7 @@ SUITES := test-clients test-imaging
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: onnxruntime ## build, and serve the models under models/ on ports 8001 (gRPC) and 8002
+run: onnxruntime ## build, and serve the models under models/ on ports 8000 (HTTP), 8001 (gRPC) and 8002
 	cargo run --locked --release -- serve
 
 test: onnxruntime test-onnxruntime test-models ## everything that needs no extra client or server
@@ -35,7 +35,7 @@ test-models: ## the checksums of the bundles under models/
 	@set -e; for sums in models/*/*/SHA256SUMS; do \
 	(cd "$$(dirname "$$sums")" && sha256sum --quiet --check SHA256SUMS); done
 
-test-clients: onnxruntime ## tritonclient, grpcio, grpcurl, promtool (HILUM_BIN=FILE: with that binary)
+test-clients: onnxruntime ## tritonclient, KServe, grpcio, grpcurl, curl, promtool (HILUM_BIN=FILE: with that binary)
 	$(if $(HILUM_BIN),,cargo build --locked)
 	@environment="$$(PYTHON=$(PYTHON) .ci/venv clients tests/clients/requirements.txt)" && set -x && \
 	"$$environment/bin/python" -m pytest tests/clients -q -rs

@@ -157,3 +157,75 @@ async fn the_timeout_of_a_request_holds_over_both_edges() {
     let status = server.client().await.model_infer(message).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::DeadlineExceeded, "{status}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn elements_of_every_type_come_back_as_they_went() {
+    let mut config = config();
+    config.models.directory = crate::harness::root().join("tests/models");
+    let server = Server::start(config);
+    server.wait_ready().await;
+    for (model, datatype, data) in [
+        ("echo_bool", "BOOL", json!([[true, false], [false, true]])),
+        ("echo_uint8", "UINT8", json!([[0, 255], [7, 8]])),
+        ("echo_uint16", "UINT16", json!([[0, 65535], [7, 8]])),
+        ("echo_uint32", "UINT32", json!([[0, u32::MAX], [7, 8]])),
+        ("echo_uint64", "UINT64", json!([[0, u64::MAX], [7, 8]])),
+        ("echo_int8", "INT8", json!([[-128, 127], [7, 8]])),
+        ("echo_int16", "INT16", json!([[-32768, 32767], [7, 8]])),
+        ("echo_int32", "INT32", json!([[i32::MIN, i32::MAX], [7, 8]])),
+        ("echo_int64", "INT64", json!([[i64::MIN, i64::MAX], [7, 8]])),
+        ("echo_fp16", "FP16", json!([[-65504.0, 0.5], [0.25, -0.0]])),
+        ("echo_bf16", "BF16", json!([[-1.5, 0.5], [0.25, -0.0]])),
+        ("echo_fp32", "FP32", json!([[f32::MIN, 0.1_f32], [0.25, -0.0]])),
+        ("echo_fp64", "FP64", json!([[f64::MIN, 0.1], [5e-324, -0.0]])),
+        ("echo_bytes", "BYTES", json!([["", "ä\u{1F600}"], ["\u{0}", "\"\\"]])),
+    ] {
+        let flat: Vec<Value> = data
+            .as_array()
+            .unwrap()
+            .iter()
+            .flat_map(|row| row.as_array().unwrap().clone())
+            .collect();
+        let message = json!({ "inputs": [
+            { "data": data, "name": "x", "datatype": datatype, "shape": [2, 2] },
+        ]});
+        let path = format!("/v2/models/{model}/infer");
+        let answer = post(server.http, &path, message.to_string()).await;
+        assert_eq!(answer.status, StatusCode::OK, "{model}: {}", answer.json());
+        assert_eq!(answer.json()["outputs"][0]["data"], json!(flat), "{model}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_nan_goes_in_as_bytes_and_comes_out_as_null_and_bytes_that_are_no_text_as_base64() {
+    let mut config = config();
+    config.models.directory = crate::harness::root().join("tests/models");
+    let server = Server::start(config);
+    server.wait_ready().await;
+    let ask = |datatype: &'static str, data: Vec<u8>| {
+        let model = format!("echo_{}", datatype.to_ascii_lowercase());
+        let json = json!({ "inputs": [{
+            "name": "x", "datatype": datatype, "shape": [1, 2],
+            "parameters": { "binary_data_size": data.len() },
+        }]})
+        .to_string();
+        let (length, path) = (json.len().to_string(), format!("/v2/models/{model}/infer"));
+        let body = [json.into_bytes(), data].concat();
+        let address = server.http;
+        async move {
+            let headers = [("inference-header-content-length", &*length)];
+            send(address, Method::POST, &path, &headers, body).await.json()["outputs"][0].clone()
+        }
+    };
+    let nan = crate::harness::bytes_of(&[f32::NAN, 1.0]);
+    assert_eq!(ask("FP32", nan).await["data"], json!([null, 1.0]));
+    let answer = ask("BYTES", b"\x01\0\0\0\xff\x01\0\0\0a".to_vec()).await;
+    assert_eq!(answer["parameters"], json!({ "content_type": "base64" }));
+    assert_eq!(answer["data"], json!(["/w==", "YQ=="]));
+    let message = json!({ "inputs": [{
+        "name": "x", "datatype": "BYTES", "shape": [1, 2], "data": answer["data"],
+        "parameters": answer["parameters"],
+    }]});
+    let again = post(server.http, "/v2/models/echo_bytes/infer", message.to_string()).await;
+    assert_eq!(again.json()["outputs"][0], answer);
+}

@@ -14,7 +14,7 @@ use half::{bf16, f16};
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeSeq as _, Serializer};
 
-use crate::domain::{DataType, display_shape};
+use crate::domain::{DataType, Strings, display_shape};
 
 /// How elements of `BYTES` stand in JSON's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -236,17 +236,6 @@ pub(super) struct Elements<'a> {
     pub form: TextForm,
 }
 
-/// The elements of a `BYTES` tensor; what is left of a broken one is one element.
-pub(super) fn strings(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        let (length, after) = rest.split_first_chunk::<4>()?;
-        let length = u32::from_le_bytes(*length) as usize;
-        let (element, after) = after.split_at_checked(length).unwrap_or((after, &[]));
-        rest = after;
-        Some(element)
-    })
-}
-
 impl Serialize for Elements<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { datatype, bytes, form } = *self;
@@ -266,7 +255,7 @@ impl Serialize for Elements<'_> {
             DataType::Bf16 => write(serializer, bytes, |b| bf16::from_le_bytes(b).to_f32()),
             DataType::Bytes => {
                 let mut array = serializer.serialize_seq(None)?;
-                for element in strings(bytes) {
+                for element in Strings::new(bytes).map_while(Result::ok) {
                     match form {
                         TextForm::Plain => {
                             array.serialize_element(&String::from_utf8_lossy(element))?;

@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use serde::ser::{Serialize, SerializeMap as _, SerializeSeq as _, Serializer};
 
-use super::elements::{Elements, TextForm, strings};
+use super::elements::{Elements, TextForm};
 use super::request::{BASE64, CONTENT_TYPE};
-use crate::domain::DataType;
+use crate::domain::{DataType, Strings};
 use crate::proto::inference::infer_parameter::ParameterChoice;
 use crate::proto::inference::model_infer_response::InferOutputTensor;
 use crate::proto::inference::{InferParameter, ModelInferResponse};
@@ -120,9 +120,7 @@ impl Serialize for Output<'_> {
         // An output in shared memory has no elements here and is passed on as it is.
         let datatype: Option<DataType> = tensor.datatype.parse().ok();
         let form = match datatype {
-            Some(DataType::Bytes) if strings(self.bytes).any(|e| str::from_utf8(e).is_err()) => {
-                TextForm::Base64
-            }
+            Some(DataType::Bytes) if !is_text(self.bytes) => TextForm::Base64,
             _ => TextForm::Plain,
         };
         let own = match (self.binary, form) {
@@ -143,6 +141,11 @@ impl Serialize for Output<'_> {
         }
         map.end()
     }
+}
+
+/// Whether every element of a `BYTES` tensor is UTF-8.
+fn is_text(bytes: &[u8]) -> bool {
+    Strings::new(bytes).map_while(Result::ok).all(|element| str::from_utf8(element).is_ok())
 }
 
 /// A parameter that the form of the answer adds.
