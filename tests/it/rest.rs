@@ -229,3 +229,37 @@ async fn a_nan_goes_in_as_bytes_and_comes_out_as_null_and_bytes_that_are_no_text
     let again = post(server.http, "/v2/models/echo_bytes/infer", message.to_string()).await;
     assert_eq!(again.json()["outputs"][0], answer);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn models_come_and_go_by_rest() {
+    let mut config = config();
+    config.models.directory = crate::harness::root().join("tests/models");
+    config.models.control = hilum::catalog::ModelControl::Explicit;
+    config.models.load = vec!["scores".to_owned()];
+    let server = Server::start(config);
+    server.wait_ready().await;
+    let infer = || async {
+        let tensor = json!({ "name": "x", "datatype": "INT8", "shape": [1, 1], "data": [7] });
+        let message = json!({ "inputs": [tensor] }).to_string();
+        post(server.http, "/v2/models/echo_int8/infer", message).await.status
+    };
+    let change = |name: &str, action: &str, body: &'static str| {
+        let path = format!("/v2/repository/models/{name}/{action}");
+        async move { post(server.http, &path, body).await }
+    };
+    assert_eq!(infer().await, StatusCode::NOT_FOUND);
+    let loaded = change("echo_int8", "load", "{}").await;
+    assert_eq!(loaded.status, StatusCode::OK, "{}", loaded.json());
+    assert_eq!(loaded.json(), json!({ "model_name": "echo_int8", "isLoaded": true }));
+    assert_eq!(infer().await, StatusCode::OK);
+    let body = r#"{"parameters": {"unload_dependents": false}}"#;
+    let unloaded = change("echo_int8", "unload", body).await;
+    assert_eq!(unloaded.status, StatusCode::OK, "{}", unloaded.json());
+    assert_ne!(infer().await, StatusCode::OK);
+    assert_eq!(change("cats", "load", "").await.status, StatusCode::NOT_FOUND);
+    let body = r#"{"parameters": {"config": "{}"}}"#;
+    let told = change("echo_int8", "load", body).await;
+    assert_eq!(told.status, StatusCode::NOT_IMPLEMENTED);
+    assert!(told.error().contains("'config' is not served"), "{}", told.error());
+    assert_eq!(change("echo_int8", "load", "{").await.status, StatusCode::BAD_REQUEST);
+}
