@@ -110,10 +110,21 @@ fn is_grpc_web(request: &Request) -> bool {
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc-web"))
 }
 
+/// Whether a page sent the request that none of the configured origins is. Browsers name the origin
+/// with every POST, also with those that cross-origin rules do not hold back.
+fn is_foreign_page(parts: &ApiParts, request: &Request) -> bool {
+    let origin = request.headers().get(header::ORIGIN);
+    origin.is_some_and(|origin| !parts.cors_allowed_origins.contains(origin))
+}
+
 /// What every request passes.
 async fn around(State(parts): State<ApiParts>, mut request: Request, next: Next) -> Response {
     let request_id = oip::request_id(request.headers());
     let id = HeaderValue::from_str(&request_id).ok();
+    if is_foreign_page(&parts, &request) {
+        // The browser is on this machine, the page that speaks through it is not.
+        request.extensions_mut().remove::<Peer>();
+    }
     let peer = request.extensions().get::<Peer>();
     let is_local = peer.is_some_and(|Peer(address)| address.ip().is_loopback());
     let headers = request.headers();

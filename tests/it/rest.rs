@@ -257,6 +257,11 @@ async fn models_come_and_go_by_rest() {
     assert_eq!(unloaded.status, StatusCode::OK, "{}", unloaded.json());
     assert_ne!(infer().await, StatusCode::OK);
     assert_eq!(change("cats", "load", "").await.status, StatusCode::NOT_FOUND);
+    // A page in a browser on this machine is not a caller on this machine.
+    let page = [("origin", "https://other.example")];
+    let path = "/v2/repository/models/scores/unload";
+    let told = send(server.http, Method::POST, path, &page, "").await;
+    assert_eq!(told.status, StatusCode::FORBIDDEN, "{}", told.error());
     let body = r#"{"parameters": {"config": "{}"}}"#;
     let told = change("echo_int8", "load", body).await;
     assert_eq!(told.status, StatusCode::NOT_IMPLEMENTED);
