@@ -66,10 +66,16 @@ impl Server {
         Self { http, grpc, metrics, signal, runtime: Some(runtime) }
     }
 
-    /// Starts the service with the bundled models and waits until it is ready.
+    /// Starts the service with the bundled models and waits until it is ready, and version 1 too,
+    /// which does not hold readiness back.
     pub async fn ready() -> Self {
         let server = Self::start(config());
         server.wait_ready().await;
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while get(server.http, "/v2/models/mnist/versions/1/ready").await.0 != 200 {
+            assert!(tokio::time::Instant::now() < deadline, "version 1 is not ready");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         server
     }
 
