@@ -1,9 +1,9 @@
 # The commands of the house. Needed: the Rust toolchain, a C linker, Python 3 with pip or venv, make.
 PYTHON ?= python3
 # Suites that need real clients or servers, each a target of its own; `test-all` runs them after `test`.
-SUITES :=
+SUITES := test-clients
 
-.PHONY: help run test test-all check onnxruntime test-models test-onnxruntime $(SUITES)
+.PHONY: help run test test-all check onnxruntime test-models test-onnxruntime test-training $(SUITES)
 .NOTPARALLEL:
 
 help: ## this list
@@ -34,3 +34,12 @@ test-onnxruntime: ## how ONNX Runtime is fetched, without a network
 test-models: ## the checksums of the bundles under models/
 	@set -e; for sums in models/*/*/SHA256SUMS; do \
 	(cd "$$(dirname "$$sums")" && sha256sum --quiet --check SHA256SUMS); done
+
+test-clients: onnxruntime ## tritonclient, grpcio, grpcurl, promtool (HILUM_BIN=FILE: with that binary)
+	$(if $(HILUM_BIN),,cargo build --locked)
+	@environment="$$(PYTHON=$(PYTHON) .ci/venv clients tests/clients/requirements.txt)" && set -x && \
+	"$$environment/bin/python" -m pytest tests/clients -q -rs
+
+test-training: ## the training package on generated data; takes PyTorch and Keras, not in `test-all`
+	@environment="$$(PYTHON=$(PYTHON) .ci/venv training training/requirements.txt)" && set -x && \
+	"$$environment/bin/python" -m pytest training/tests -q -rs

@@ -12,9 +12,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         use protox::prost::Message as _;
         descriptors.encode_to_vec()
     })?;
+    let mut config = tonic_prost_build::Config::new();
+    // By its name a message is found in the descriptors, for its JSON.
+    config.enable_type_names();
     tonic_prost_build::configure()
         // Tensors stay slices of the message that they came in.
         .bytes(".")
-        .compile_fds(descriptors)?;
+        .compile_fds_with_config(descriptors, config)?;
     Ok(())
 }

@@ -7,15 +7,17 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::catalog::{Catalog, CatalogError, CatalogParts, CatalogSettings};
+use crate::catalog::{self, Catalog, CatalogError, CatalogParts, CatalogSettings, ModelControl};
 use crate::config::Config;
 use crate::engine::library::{self, LibraryError};
+use crate::engine::{Provider, ProviderMode, ProviderName};
 use crate::http::{self, ProbeParts};
 use crate::lifecycle::cpu::CpuQuota;
 use crate::lifecycle::{
@@ -51,6 +53,15 @@ pub enum AppError {
     /// ONNX Runtime cannot be had.
     #[error(transparent)]
     Library(#[from] LibraryError),
+    /// A required execution provider is not in the library.
+    #[error(
+        "engine.providers: {provider} is required and this ONNX Runtime was built without it; use a \
+         library that has it (engine.onnxruntime, ORT_DYLIB_PATH), or set its mode to \"prefer\""
+    )]
+    Provider {
+        /// Which.
+        provider: ProviderName,
+    },
     /// The models' folder cannot be read.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -88,6 +99,7 @@ pub struct App {
     readiness: Readiness,
     shutdown: Shutdown,
     limits: ConnectionLimits,
+    poll: Option<Duration>,
     drain_grace: Duration,
     shutdown_timeout: Duration,
 }
@@ -99,6 +111,7 @@ impl App {
     /// What is missing and how to mend it.
     pub fn build(config: &Config, listeners: Listeners) -> Result<Self, AppError> {
         let runtime = library::load(config.engine.onnxruntime.as_deref())?;
+        require_providers(&config.engine.providers)?;
         let metrics = Metrics::new().map_err(|error| AppError::Metrics(error.to_string()))?;
         let (readiness, shutdown) = (Readiness::new(), Shutdown::new());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -115,6 +128,11 @@ impl App {
         );
         let settings = CatalogSettings {
             directory: config.models.directory.clone(),
+            control: config.models.control,
+            load: config.models.load.clone(),
+            unload_timeout: config.models.unload_timeout,
+            memory_limit: config.models.memory_limit,
+            providers: config.engine.providers.clone(),
             instances: config.engine.instances,
             intra_threads: config.engine.intra_threads,
             deterministic: config.engine.deterministic,
@@ -128,8 +146,10 @@ impl App {
             metrics: metrics.clone(),
             readiness: readiness.clone(),
         };
-        let catalog = Catalog::scan(settings, parts)?;
-        let admission = Admission::new(config.limits.max_inflight_requests.get());
+        // A folder that cannot be read stops the start; the models in it only hold readiness back.
+        catalog::scan(&settings.directory)?;
+        let catalog = Catalog::new(settings, parts);
+        let admission = Admission::new(config.limits.max_inflight_requests.get(), shutdown.clone());
         let pipeline =
             Pipeline::new(catalog.clone(), admission, Arc::clone(&clock), metrics.clone());
         let grpc = rpc::service(&RpcParts {
@@ -147,6 +167,8 @@ impl App {
             readiness,
             shutdown,
             limits: connection_limits(config),
+            poll: (config.models.control == ModelControl::Poll)
+                .then_some(config.models.poll_interval),
             drain_grace: config.server.drain_grace,
             shutdown_timeout: config.server.shutdown_timeout,
         })
@@ -173,15 +195,20 @@ impl App {
         S: FnMut() -> F,
         F: Future<Output = ()>,
     {
-        let Self { listeners, grpc, probes, catalog, readiness, shutdown, limits, .. } = self;
+        let Self { listeners, grpc, probes, catalog, readiness, shutdown, limits, poll, .. } = self;
         // Not ready before the first model has said so, even for an instant.
         let models = readiness.hold("models");
         let loading = {
             let catalog = catalog.clone();
-            tokio::task::spawn_blocking(move || {
-                catalog.load_then(|| models.release());
+            tokio::task::spawn_blocking(move || match catalog.start(|| models.release()) {
+                Ok(()) => {}
+                Err(error) => {
+                    tracing::error!(%error, "no model is loaded");
+                    models.refuse(error.to_string());
+                }
             })
         };
+        let polling = poll.and_then(|every| poll_models(catalog.clone(), every));
         let mut served = JoinSet::new();
         let Listeners { grpc: grpc_listener, metrics: metrics_listener } = listeners;
         let grpc_limits = limits.clone();
@@ -210,6 +237,7 @@ impl App {
         tracing::info!(grace = ?self.drain_grace, "draining: not ready, still accepting");
         readiness.drain();
         shutdown.drain();
+        drop(polling);
         tokio::select! {
             () = tokio::time::sleep(self.drain_grace) => {}
             () = signal() => tracing::info!("a second signal cuts the grace short"),
@@ -234,6 +262,43 @@ impl App {
         let _ = tokio::time::timeout(Duration::from_millis(200), probes).await;
         tracing::info!(took = ?begun.elapsed(), "stopped");
     }
+}
+
+/// Looks at the models' folder again and again, on a thread of its own since loading blocks, until
+/// what is returned is dropped.
+fn poll_models(catalog: Catalog, every: Duration) -> Option<std::sync::mpsc::Sender<()>> {
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let poll = move || {
+        while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+            if let Err(error) = catalog.poll_once() {
+                tracing::warn!(%error, "the models' folder cannot be looked at; nothing is changed");
+            }
+        }
+    };
+    match std::thread::Builder::new().name("models".to_owned()).spawn(poll) {
+        Ok(_) => Some(stop),
+        Err(error) => {
+            tracing::error!(%error, "the models' folder is not polled: no thread");
+            None
+        }
+    }
+}
+
+fn require_providers(providers: &[Provider]) -> Result<(), AppError> {
+    for provider in providers {
+        if !provider.name.is_built_in() {
+            match provider.mode {
+                ProviderMode::Require => {
+                    return Err(AppError::Provider { provider: provider.name });
+                }
+                ProviderMode::Prefer => {
+                    let provider = provider.name.name();
+                    tracing::warn!(provider, "ONNX Runtime was built without this provider");
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn connection_limits(config: &Config) -> ConnectionLimits {

@@ -46,8 +46,26 @@ pub struct BatcherOptions {
     pub limits: BatchLimits,
     /// Core permits that a run takes: the threads that work on it.
     pub threads_per_run: usize,
-    /// Whether the first dimension of each tensor is the batch. If not, requests run one by one.
-    pub batched: bool,
+    /// What the first dimension of the tensors means.
+    pub shape: BatchShape,
+}
+
+/// What the first dimension of a model's tensors means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchShape {
+    /// Rows, any number of them.
+    Free,
+    /// Rows, always this many: a smaller batch is filled up with zeros and the answer cut.
+    Fixed(usize),
+    /// Nothing of the kind: requests run one by one.
+    None,
+}
+
+impl BatchShape {
+    /// Whether requests are made of rows.
+    pub const fn has_rows(self) -> bool {
+        !matches!(self, BatchShape::None)
+    }
 }
 
 /// What is asked of a model.
@@ -59,6 +77,33 @@ pub struct BatchRequest {
     pub outputs: OutputSet,
     /// When the answer is of no use any more.
     pub deadline: Option<Instant>,
+    /// How urgent it is.
+    pub priority: Priority,
+}
+
+/// How urgent a request is: 1 is run before 2, 2 before 3; within one level the order is that of
+/// arrival. Triton's request parameter `priority` has the same order, and 0 for the default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Priority(u8);
+
+impl Priority {
+    /// How many levels there are.
+    pub const LEVELS: u8 = 3;
+
+    /// The level of a number; `None` when there is no such level.
+    pub const fn of(level: u64) -> Option<Self> {
+        match level {
+            0 => Some(Self(2)),
+            1..=3 => Some(Self(level as u8)),
+            _ => None,
+        }
+    }
+}
+
+impl Default for Priority {
+    fn default() -> Self {
+        Self(2)
+    }
 }
 
 /// A model's answer to one request.
@@ -89,6 +134,15 @@ pub enum BatchError {
         byte_limit: usize,
         /// How long the queue takes to empty, by the measured cost of a row.
         retry_after: Duration,
+    },
+    /// The queue ahead of it takes longer than the request may wait.
+    #[error(
+        "the queue ahead takes about {} ms, longer than the deadline allows; try again later",
+        expected.as_millis()
+    )]
+    Unreachable {
+        /// How long the queue takes, by the measured cost of a row.
+        expected: Duration,
     },
     /// The request would not fit into an empty queue.
     #[error(
@@ -122,7 +176,7 @@ pub enum BatchError {
 impl Fault for BatchError {
     fn kind(&self) -> ErrorKind {
         match self {
-            BatchError::Overloaded { .. } => ErrorKind::Overloaded,
+            BatchError::Overloaded { .. } | BatchError::Unreachable { .. } => ErrorKind::Overloaded,
             BatchError::TooLarge { .. } => ErrorKind::TooLarge,
             BatchError::DeadlineExceeded => ErrorKind::DeadlineExceeded,
             BatchError::Closed => ErrorKind::Unavailable,
@@ -133,6 +187,7 @@ impl Fault for BatchError {
     fn reason(&self) -> &'static str {
         match self {
             BatchError::Overloaded { .. } => "QUEUE_FULL",
+            BatchError::Unreachable { .. } => "DEADLINE_UNREACHABLE",
             BatchError::TooLarge { .. } => "TOO_MANY_ROWS",
             BatchError::Failed(_) => "RUN_FAILED",
             BatchError::Panicked => "ENGINE_PANICKED",
@@ -143,6 +198,7 @@ impl Fault for BatchError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             BatchError::Overloaded { retry_after, .. } => Some(*retry_after),
+            BatchError::Unreachable { expected } => Some(*expected),
             _ => None,
         }
     }

@@ -4,10 +4,11 @@
 //! else is copied into a buffer that the worker keeps.
 //! This file must never change the order of rows.
 
-use crate::domain::{DataType, Tensor};
+use crate::domain::Tensor;
 use crate::engine::{AlignedBuffer, EngineError, OutputSet, TensorView, is_aligned};
 use crate::telemetry::ModelMetrics;
 
+use super::BatchShape;
 use super::queue::Part;
 
 /// Inputs of one run: where each stands and how it is shaped.
@@ -22,13 +23,19 @@ impl Packer {
     pub fn with_views<T>(
         &mut self,
         parts: &[Part],
+        shape: BatchShape,
         metrics: &ModelMetrics,
         run: impl FnOnce(&[TensorView<'_>]) -> T,
     ) -> T {
         let inputs = parts.first().map_or(&[][..], |part| part.inputs.as_slice());
         self.buffers.resize_with(inputs.len().max(self.buffers.len()), AlignedBuffer::default);
         self.shapes.resize(inputs.len(), Vec::new());
-        let alone = parts.len() == 1;
+        let rows: usize = parts.iter().map(|part| part.rows).sum();
+        let run_rows = match shape {
+            BatchShape::Fixed(fixed) => fixed,
+            BatchShape::Free | BatchShape::None => rows,
+        };
+        let alone = parts.len() == 1 && run_rows == rows;
         for (index, input) in inputs.iter().enumerate() {
             let (buffer, shape) = (&mut self.buffers[index], &mut self.shapes[index]);
             shape.clear();
@@ -37,11 +44,12 @@ impl Packer {
             if alone && is_aligned(&input.data, input.datatype) {
                 continue;
             }
-            if let (false, Some(rows)) = (alone, shape.first_mut()) {
-                *rows = parts.iter().map(|part| part.rows).sum();
-            }
             for tensor in parts.iter().filter_map(|part| part.inputs.get(index)) {
                 buffer.extend(&tensor.data);
+            }
+            if let (false, Some(first)) = (alone, shape.first_mut()) {
+                *first = run_rows;
+                buffer.extend_zeros((run_rows - rows) * (buffer.bytes().len() / rows.max(1)));
             }
             if alone { metrics.unaligned() } else { metrics.packed() }
         }
@@ -74,17 +82,17 @@ pub fn outputs_of(
     run_rows: usize,
     run_outputs: OutputSet,
     outputs: &[Tensor],
-    batched: bool,
+    shape: BatchShape,
 ) -> Result<Vec<Tensor>, EngineError> {
     run_outputs
         .indices()
         .zip(outputs)
         .filter(|(index, _)| part.ticket.outputs.contains(*index))
         .map(|(index, output)| {
-            if !batched || (output.rows() == run_rows && part.rows == run_rows) {
+            if !shape.has_rows() || (output.rows() == run_rows && part.rows == run_rows) {
                 return Ok(output.clone());
             }
-            if output.rows() != run_rows || output.datatype == DataType::Bytes {
+            if output.rows() != run_rows {
                 let found = output.rows();
                 return Err(EngineError::Run(format!(
                     "output {index} has {found} rows for {run_rows} rows of input"

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::cost::RowCost;
 use super::ticket::Ticket;
-use super::{BatchAnswer, BatchError, BatchRequest, BatcherOptions};
+use super::{BatchAnswer, BatchError, BatchRequest, BatchShape, BatcherOptions, Priority};
 use crate::domain::Tensor;
 use crate::lifecycle::Clock;
 use crate::telemetry::ModelMetrics;
@@ -30,6 +30,8 @@ pub struct Part {
     pub rows: usize,
     /// When it came.
     pub since: Instant,
+    /// How urgent it is.
+    pub priority: Priority,
 }
 
 impl Part {
@@ -103,13 +105,14 @@ impl Queue {
             return Err(BatchError::DeadlineExceeded);
         }
         let limits = self.options.limits;
-        let rows =
-            if self.options.batched { request.inputs.first().map_or(1, Tensor::rows) } else { 1 };
+        let has_rows = self.options.shape.has_rows();
+        let rows = if has_rows { request.inputs.first().map_or(1, Tensor::rows) } else { 1 };
         let bytes = request.inputs.iter().map(|input| input.data.len()).sum();
         let (limit, byte_limit) = (limits.queue_rows, limits.queue_bytes);
         if rows > limit || bytes > byte_limit {
             return Err(BatchError::TooLarge { rows, bytes, limit, byte_limit });
         }
+        let (priority, deadline) = (request.priority, request.deadline);
         let parts = self.cut(request, rows, now, reply);
         let mut state = self.lock();
         if state.closed {
@@ -122,10 +125,13 @@ impl Queue {
             let retry_after = self.time_to_empty(state.rows);
             return Err(BatchError::Overloaded { limit, byte_limit, retry_after });
         }
+        if let Some(expected) = self.unreachable(&state, rows, priority, now, deadline) {
+            return Err(BatchError::Unreachable { expected });
+        }
         state.rows += rows;
         state.bytes += bytes;
         let several = parts.len() > 1;
-        state.parts.extend(parts);
+        state.insert(parts, priority);
         self.metrics.queue_depth(state.rows);
         drop(state);
         if several {
@@ -146,16 +152,19 @@ impl Queue {
     ) -> Vec<Part> {
         let most = self.row_limit();
         let count = rows.div_ceil(most).max(1);
+        let priority = request.priority;
         let ticket = Arc::new(Ticket::new(request.outputs, request.deadline, count, reply));
         if count == 1 {
-            return vec![Part { ticket, index: 0, inputs: request.inputs, rows, since }];
+            return vec![Part { ticket, index: 0, inputs: request.inputs, rows, since, priority }];
         }
+        let mut rest = request.inputs;
         (0..count)
             .map(|index| {
-                let (from, to) = (index * most, rows.min((index + 1) * most));
-                let inputs =
-                    request.inputs.iter().map(|input| input.slice_rows(from, to)).collect();
-                Part { ticket: Arc::clone(&ticket), index, inputs, rows: to - from, since }
+                let part = most.min(rows - index * most);
+                // What is left is cut further, so that each element of BYTES is walked once.
+                let (inputs, after) = rest.iter().map(|input| input.split_rows(part)).unzip();
+                rest = after;
+                Part { ticket: Arc::clone(&ticket), index, inputs, rows: part, since, priority }
             })
             .collect()
     }
@@ -163,10 +172,34 @@ impl Queue {
     /// Rows of a run: the configured bound, or fewer where they would take too long.
     fn row_limit(&self) -> usize {
         let limits = self.options.limits;
-        match self.options.batched {
-            true => self.cost.rows_within(limits.max_run, limits.max_batch),
-            false => 1,
+        match self.options.shape {
+            BatchShape::Free => self.cost.rows_within(limits.max_run, limits.max_batch),
+            // A run costs the same however few rows are real.
+            BatchShape::Fixed(rows) => rows.max(1),
+            BatchShape::None => 1,
         }
+    }
+
+    /// How long the request will take if that is longer than its deadline allows. An empty queue
+    /// always takes it, so that a cost that was measured too high is measured again.
+    fn unreachable(
+        &self,
+        state: &State,
+        rows: usize,
+        priority: Priority,
+        now: Instant,
+        deadline: Option<Instant>,
+    ) -> Option<Duration> {
+        let allowed = deadline?.saturating_duration_since(now);
+        let ahead = state.rows_ahead_of(priority);
+        if ahead == 0 {
+            return None;
+        }
+        let engines = u32::try_from(self.engines.max(1)).unwrap_or(u32::MAX);
+        // Its own run comes after those ahead, beside which a run may be under way already.
+        let own = self.cost.of(rows.min(self.row_limit()));
+        let expected = self.cost.of(ahead) / engines + own;
+        (expected > allowed).then_some(expected)
     }
 
     /// How long the queue takes to empty, between 10 ms and 30 s.
@@ -243,6 +276,26 @@ impl Queue {
 impl State {
     fn has_room(&self, rows: usize, bytes: usize, row_limit: usize, byte_limit: usize) -> bool {
         self.rows + rows <= row_limit && self.bytes + bytes <= byte_limit
+    }
+
+    /// Puts parts behind all that are as urgent or more.
+    fn insert(&mut self, parts: Vec<Part>, priority: Priority) {
+        let behind = self.parts.partition_point(|part| part.priority <= priority);
+        if behind == self.parts.len() {
+            self.parts.extend(parts);
+            return;
+        }
+        for (offset, part) in parts.into_iter().enumerate() {
+            self.parts.insert(behind + offset, part);
+        }
+    }
+
+    fn rows_ahead_of(&self, priority: Priority) -> usize {
+        let behind = self.parts.partition_point(|part| part.priority <= priority);
+        if behind == self.parts.len() {
+            return self.rows;
+        }
+        self.parts.iter().take(behind).map(|part| part.rows).sum()
     }
 
     fn remove(&mut self, at: usize) -> Option<Part> {

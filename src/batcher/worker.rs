@@ -9,10 +9,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::BatchError;
 use super::packing::{Packer, outputs_of, wanted};
 use super::queue::{Part, Queue};
 use super::ticket::PartAnswer;
+use super::{BatchError, BatchShape};
 use crate::domain::Tensor;
 use crate::engine::{Engine, EngineError, EngineFactory, OutputSet};
 use crate::lifecycle::CorePermits;
@@ -110,7 +110,8 @@ impl Worker {
         let engine = &mut self.engine;
         let set = wanted(batch);
         let begun = Instant::now();
-        let result = self.packer.with_views(batch, &self.queue.metrics, |views| {
+        let (shape, metrics) = (self.queue.options.shape, &self.queue.metrics);
+        let result = self.packer.with_views(batch, shape, metrics, |views| {
             catch_unwind(AssertUnwindSafe(|| engine.run(views, set)))
         });
         match result {
@@ -127,11 +128,15 @@ impl Worker {
         queue.metrics.ran(rows);
         queue.metrics.step(Step::Infer, took);
         let begun = queue.clock.now();
+        let run_rows = match queue.options.shape {
+            BatchShape::Fixed(fixed) => fixed,
+            BatchShape::Free | BatchShape::None => rows,
+        };
         let mut from = 0;
         for part in batch {
             let waited = begun.saturating_duration_since(part.since).saturating_sub(took);
             queue.metrics.step(Step::Queue, waited);
-            match outputs_of(part, from, rows, set, outputs, queue.options.batched) {
+            match outputs_of(part, from, run_rows, set, outputs, queue.options.shape) {
                 Ok(outputs) => part.ticket.complete(
                     part.index,
                     PartAnswer { outputs, queue: waited, infer: took, batch_rows: rows },

@@ -7,6 +7,7 @@ use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
 
+use super::memory::MemoryExceeded;
 use crate::bundle::{BundleError, GoldenError};
 use crate::domain::{ErrorKind, Fault, ModelName, ModelVersion};
 use crate::engine::EngineError;
@@ -65,6 +66,14 @@ pub enum CatalogError {
         /// The version.
         version: ModelVersion,
     },
+    /// Not loaded any more, or not yet.
+    #[error("version {version} of model '{name}' is not loaded")]
+    Unloaded {
+        /// The model.
+        name: ModelName,
+        /// The version.
+        version: ModelVersion,
+    },
 }
 
 impl Fault for CatalogError {
@@ -75,9 +84,9 @@ impl Fault for CatalogError {
                 ErrorKind::NotFound
             }
             CatalogError::Loading { .. } => ErrorKind::Unavailable,
-            CatalogError::NoChampion { .. } | CatalogError::Refused { .. } => {
-                ErrorKind::FailedPrecondition
-            }
+            CatalogError::NoChampion { .. }
+            | CatalogError::Refused { .. }
+            | CatalogError::Unloaded { .. } => ErrorKind::FailedPrecondition,
         }
     }
 
@@ -89,6 +98,7 @@ impl Fault for CatalogError {
             CatalogError::NoChampion { .. } => "NO_CHAMPION",
             CatalogError::Loading { .. } => "MODEL_LOADING",
             CatalogError::Refused { .. } => "MODEL_REFUSED",
+            CatalogError::Unloaded { .. } => "MODEL_UNLOADED",
         }
     }
 
@@ -118,6 +128,9 @@ pub enum LoadError {
         /// Why.
         error: EngineError,
     },
+    /// Its weights do not fit beside those of the others.
+    #[error(transparent)]
+    Memory(#[from] MemoryExceeded),
     /// The graph is not what the manifest says.
     #[error("{}: {problem}", path.display())]
     Signature {

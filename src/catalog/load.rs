@@ -1,101 +1,28 @@
-//! Reads, starts and tests versions, several beside each other.
+//! Reads, starts and tests one version.
 //!
-//! bundle → engines → signature → goldens → ready. What fails on the way is refused with the file
-//! and the reason, and the others go on.
-//! This file must never leave a version in `Loading`.
+//! bundle → memory → engines → signature → goldens → batcher. What fails on the way is said with
+//! the file and the reason.
+//! This file must never touch what is being served.
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::version::ServedTensors;
-use super::{Catalog, IMAGE_SUFFIX, LoadError, LoadedVersion, VersionState};
-use crate::batcher::{BatchLimits, Batcher, BatcherOptions};
+use super::{Catalog, IMAGE_SUFFIX, LoadError, LoadedVersion};
+use crate::batcher::{BatchLimits, BatchShape, Batcher, BatcherOptions};
 use crate::bundle::{BARE_MODEL, Batching, Bundle, GOLDENS, MANIFEST};
-use crate::domain::{CHAMPION, ModelName, ModelVersion, Tensor};
-use crate::engine::{Engine, EngineFactory, OnnxModel, OnnxOptions, OutputSet, run_tensors};
-use crate::lifecycle::ReadinessPart;
+use crate::domain::{ModelName, ModelVersion, Tensor, TensorSpec, checked_elements};
+use crate::engine::{
+    Engine, EngineError, EngineFactory, OnnxModel, OnnxOptions, OutputSet, Signature, run_tensors,
+};
 
-/// A version to load, and the hold that it releases if it is its model's champion.
-struct Task {
-    name: ModelName,
-    version: ModelVersion,
-    hold: Option<ReadinessPart>,
-}
-
-/// See [`Catalog::load_then`].
-pub fn all(catalog: &Catalog, held: impl FnOnce()) {
-    let tasks = Mutex::new(tasks(catalog));
-    held();
-    let workers = catalog.0.parts.permits.total();
-    std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                loop {
-                    let next = tasks.lock().unwrap_or_else(PoisonError::into_inner).pop();
-                    let Some(task) = next else { break };
-                    one(catalog, task);
-                }
-            });
-        }
-    });
-}
-
-/// What is to be loaded, champions last, so that `pop` gives them first.
-fn tasks(catalog: &Catalog) -> Vec<Task> {
-    let readiness = &catalog.0.parts.readiness;
-    let (mut champions, mut others) = (Vec::new(), Vec::new());
-    for (name, model) in catalog.models().iter() {
-        let hold = readiness.hold(format!("model '{name}'"));
-        let mut hold = match &model.champion {
-            Ok(_) => Some(hold),
-            Err(reason) => {
-                tracing::error!(model = %name, reason = %reason, "a model has no champion");
-                hold.refuse(reason.to_string());
-                None
-            }
-        };
-        for version in model.versions.keys().copied() {
-            let is_champion = model.champion.as_ref() == Ok(&version);
-            let hold = if is_champion { hold.take() } else { None };
-            let queue = if is_champion { &mut champions } else { &mut others };
-            queue.push(Task { name: name.clone(), version, hold });
-        }
-    }
-    others.extend(champions);
-    others
-}
-
-fn one(catalog: &Catalog, task: Task) {
-    let Task { name, version, hold } = task;
-    let alias = if hold.is_some() { CHAMPION } else { "" };
-    let begun = Instant::now();
-    match load(catalog, &name, version) {
-        Ok(loaded) => {
-            let digest = loaded.digest.to_string();
-            let provider = loaded.batcher.provider();
-            let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-            tracing::info!(model = %name, %version, %digest, provider, took_ms, "version ready");
-            let metrics = &catalog.0.parts.metrics;
-            metrics.model_info(name.as_str(), &version.to_string(), &digest, alias, provider);
-            catalog.set(&name, version, VersionState::Ready(Arc::new(loaded)));
-            if let Some(hold) = hold {
-                hold.release();
-            }
-        }
-        Err(error) => {
-            let reason = error.to_string();
-            tracing::error!(model = %name, %version, %reason, "version refused");
-            catalog.set(&name, version, VersionState::Refused(reason.as_str().into()));
-            if let Some(hold) = hold {
-                hold.refuse(format!("version {version}: {reason}"));
-            }
-        }
-    }
-}
-
-fn load(
+/// Reads, starts and tests one version.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn version(
     catalog: &Catalog,
     name: &ModelName,
     version: ModelVersion,
@@ -115,7 +42,13 @@ fn load(
     let batching = manifest.map_or_else(Batching::default, |manifest| manifest.batching);
     let threads = Threads::choose(catalog, &batching);
     let deterministic = catalog.0.settings.deterministic;
-    let options = OnnxOptions { intra_threads: threads.intra, deterministic };
+    let providers = catalog.0.settings.providers.clone();
+    let wanted = providers.first().map(|provider| provider.name);
+    let options = OnnxOptions { providers, intra_threads: threads.intra, deterministic };
+    // Each engine has its own weights; the file's bytes are kept to make an engine anew.
+    let copies = u64::try_from(threads.instances).unwrap_or(u64::MAX).saturating_add(1);
+    let bytes = u64::try_from(bundle.model.len()).unwrap_or(u64::MAX).saturating_mul(copies);
+    let memory = catalog.0.memory.reserve(bytes)?;
     let runtime = Arc::clone(&catalog.0.parts.runtime);
     let model = OnnxModel::new(runtime, Arc::clone(&bundle.model), options);
 
@@ -126,10 +59,10 @@ fn load(
     }
     let graph = engines.first().map(|engine| engine.signature().clone()).unwrap_or_default();
     let served = ServedTensors::of(&bundle, &graph).map_err(signature)?;
-    for engine in &mut engines {
-        self_test(&bundle, &served, &mut **engine, &folder)?;
+    for warming in &mut engines {
+        self_test(&bundle, &served, &mut **warming, &folder)?;
+        warm_up(&graph, &mut **warming).map_err(engine)?;
     }
-    let batched = served.are_batched();
     let max_batch = if deterministic { 1 } else { batching.max_batch };
     let options = BatcherOptions {
         limits: BatchLimits {
@@ -139,13 +72,17 @@ fn load(
             queue_bytes: catalog.0.settings.queue_bytes,
         },
         threads_per_run: threads.intra,
-        batched,
+        shape: served.batch,
     };
     let parts = &catalog.0.parts;
     let metrics = parts.metrics.model(name.as_str(), &version.to_string());
     let thread_name = format!("{name}/{version}");
     let clock = Arc::clone(&parts.clock);
     let permits = &parts.permits;
+    let runs_on = engines.first().map(|engine| engine.provider());
+    if let Some(wanted) = wanted.filter(|wanted| Some(wanted.name()) != runs_on) {
+        metrics.provider_fallback(wanted.name());
+    }
     let batcher =
         Batcher::start(&thread_name, engines, &factory, options, permits, clock, metrics.clone())
             .map_err(engine)?;
@@ -157,10 +94,33 @@ fn load(
         inputs: served.inputs,
         outputs: served.outputs,
         public: served.public,
-        max_batch: if batched { batching.max_batch } else { 0 },
+        max_batch: match served.batch {
+            BatchShape::Free => batching.max_batch,
+            BatchShape::Fixed(rows) => rows,
+            BatchShape::None => 0,
+        },
         metrics,
-        batcher: Arc::new(batcher),
+        instances: threads.instances,
+        batcher,
+        memory,
     })
+}
+
+/// Runs one row of zeros, so that the first caller does not pay for what the runtime does once. A
+/// model whose rows have no fixed size is not warmed up.
+fn warm_up(graph: &Signature, engine: &mut dyn Engine) -> Result<(), EngineError> {
+    let zeros = |spec: &TensorSpec| {
+        let mut shape = spec.shape.clone();
+        shape.iter_mut().take(1).for_each(|dim| *dim = if *dim < 0 { 1 } else { *dim });
+        let (shape, elements) = checked_elements(&shape).ok()?;
+        let bytes = elements.checked_mul(spec.datatype.size()?)?;
+        Tensor::new(spec.datatype, shape, vec![0; bytes].into()).ok()
+    };
+    let Some(inputs) = graph.inputs.iter().map(zeros).collect::<Option<Vec<_>>>() else {
+        return Ok(());
+    };
+    let all = (0..graph.outputs.len()).fold(OutputSet::default(), |set, index| set.with(index));
+    run_tensors(engine, &inputs, all).map(|_| ())
 }
 
 /// Answers the goldens on an engine that will serve; its first runs are the warm-up too.

@@ -4,40 +4,72 @@
 //! `resolve` turns a name into a loaded version. Readers never wait: they see a snapshot.
 //! This room must never let a version that failed its self-test answer a request.
 
+mod control;
 mod error;
 mod load;
+mod memory;
 mod scan;
+mod state;
 mod version;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::batcher::Batcher;
 use crate::domain::{ModelName, ModelVersion, Route, VersionSelector};
+use crate::engine::Provider;
 use crate::engine::library::Runtime;
-use crate::lifecycle::{Clock, CorePermits, Readiness};
+use crate::lifecycle::{Clock, CorePermits, Readiness, ReadinessPart};
 use crate::telemetry::Metrics;
 
+pub use control::ControlError;
 pub use error::{CatalogError, LoadError};
+pub use memory::MemoryBudget;
 pub use scan::{Scanned, scan};
+pub use state::{Model, VersionEntry, VersionState};
 pub use version::LoadedVersion;
 
 /// The end of a name that is reserved for the image form of a model.
 pub const IMAGE_SUFFIX: &str = ".image";
+
+/// Who decides which models are loaded, as Triton's `--model-control-mode` has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ModelControl {
+    /// What is in the folder at start, for good.
+    #[default]
+    None,
+    /// Callers load and unload.
+    Explicit,
+    /// The folder, looked at again and again.
+    Poll,
+}
 
 /// How models are found and run.
 #[derive(Debug, Clone)]
 pub struct CatalogSettings {
     /// The folder with `<name>/<version>/`.
     pub directory: PathBuf,
+    /// Who decides which models are loaded.
+    pub control: ModelControl,
+    /// The models that are loaded at start where callers decide; `*` means all.
+    pub load: Vec<String>,
+    /// How long a version that is taken away may still answer what it was asked.
+    pub unload_timeout: Duration,
+    /// Bytes that the weights of all loaded versions may take.
+    pub memory_limit: u64,
     /// Engines of a version; 0 = the bundle's number, or from the cores.
     pub instances: usize,
     /// Threads of a run; 0 = the bundle's number, or from the cores.
     pub intra_threads: usize,
+    /// Execution providers, the most wanted first; none means the CPU.
+    pub providers: Vec<Provider>,
     /// Rows run alone, so that an answer does not depend on its neighbours by a single bit.
     pub deterministic: bool,
     /// Rows that may wait for a version.
@@ -61,34 +93,6 @@ pub struct CatalogParts {
     pub readiness: Readiness,
 }
 
-/// How far a version is.
-#[derive(Debug, Clone)]
-pub enum VersionState {
-    /// It is being read and tested.
-    Loading,
-    /// It answers requests.
-    Ready(Arc<LoadedVersion>),
-    /// It was refused, and why; the reason names files and is for operators.
-    Refused(Arc<str>),
-}
-
-/// A model's versions.
-#[derive(Debug, Clone)]
-pub struct Model {
-    /// The version that `champion` means.
-    pub champion: Result<ModelVersion, Arc<str>>,
-    /// Every version in the folder.
-    pub versions: BTreeMap<ModelVersion, VersionState>,
-}
-
-impl Model {
-    /// The versions that answer requests, in order.
-    pub fn ready_versions(&self) -> impl Iterator<Item = ModelVersion> {
-        let ready = |state: &VersionState| matches!(state, VersionState::Ready(_));
-        self.versions.iter().filter(move |(_, state)| ready(state)).map(|(version, _)| *version)
-    }
-}
-
 type Snapshot = BTreeMap<ModelName, Model>;
 
 /// The models. Cheap to clone.
@@ -99,8 +103,14 @@ pub struct Catalog(Arc<Inner>);
 struct Inner {
     settings: CatalogSettings,
     parts: CatalogParts,
+    memory: MemoryBudget,
     models: ArcSwap<Snapshot>,
+    /// Held while a snapshot is replaced.
     writing: Mutex<()>,
+    /// Held while models are loaded or unloaded: one change at a time.
+    control: Mutex<()>,
+    /// What each model that was there at start holds of readiness, until its champion is ready.
+    holds: Mutex<HashMap<ModelName, ReadinessPart>>,
     changes: watch::Sender<u64>,
 }
 
@@ -114,32 +124,19 @@ pub struct Resolved {
 }
 
 impl Catalog {
-    /// Scans the folder; every version that is found is `Loading`.
-    ///
-    /// # Errors
-    /// When the folder cannot be read.
-    pub fn scan(settings: CatalogSettings, parts: CatalogParts) -> Result<Self, CatalogError> {
-        let found: Snapshot = scan::scan(&settings.directory)?
-            .into_iter()
-            .map(|Scanned { name, champion, versions }| {
-                let versions = versions.into_iter().map(|v| (v, VersionState::Loading)).collect();
-                (name, Model { champion, versions })
-            })
-            .collect();
-        if found.is_empty() {
-            let directory = settings.directory.display();
-            tracing::warn!(%directory, "there is no model in the models' folder");
-        }
-        let models = ArcSwap::from_pointee(found);
-        let (writing, changes) = (Mutex::default(), watch::Sender::new(0));
-        Ok(Self(Arc::new(Inner { settings, parts, models, writing, changes })))
-    }
-
-    /// Loads every version that is `Loading`, champions first, as many beside each other as there
-    /// are cores. Calls `held` once each model holds readiness back by itself, then blocks until all
-    /// are ready or refused.
-    pub fn load_then(&self, held: impl FnOnce()) {
-        load::all(self, held);
+    /// A catalog without models; [`Catalog::start`] finds and loads them.
+    pub fn new(settings: CatalogSettings, parts: CatalogParts) -> Self {
+        let memory = MemoryBudget::new(settings.memory_limit);
+        Self(Arc::new(Inner {
+            settings,
+            parts,
+            memory,
+            models: ArcSwap::default(),
+            writing: Mutex::default(),
+            control: Mutex::default(),
+            holds: Mutex::default(),
+            changes: watch::Sender::new(0),
+        }))
     }
 
     /// The models as they are now.
@@ -156,7 +153,8 @@ impl Catalog {
     ///
     /// # Errors
     /// [`CatalogError::UnknownModel`], [`CatalogError::UnknownVersion`],
-    /// [`CatalogError::Loading`] or [`CatalogError::Refused`].
+    /// [`CatalogError::NoChampion`], [`CatalogError::Loading`], [`CatalogError::Refused`] or
+    /// [`CatalogError::Unloaded`].
     pub fn resolve(
         &self,
         name: &ModelName,
@@ -168,24 +166,25 @@ impl Catalog {
             known: error::listed(models.keys()),
         })?;
         let (version, route) = match selector {
-            VersionSelector::Champion => match &model.champion {
-                Ok(version) => (*version, Route::Champion),
-                Err(_) => return Err(CatalogError::NoChampion { name: name.clone() }),
-            },
             VersionSelector::Exact(version) => (version, Route::Pinned),
+            VersionSelector::Champion => {
+                let version = model.champion.or(model.intended.as_ref().ok().copied());
+                let none = || CatalogError::NoChampion { name: name.clone() };
+                (version.ok_or_else(none)?, Route::Champion)
+            }
         };
-        match model.versions.get(&version) {
+        let name = || name.clone();
+        match model.versions.get(&version).map(|entry| &entry.state) {
             Some(VersionState::Ready(loaded)) => {
                 Ok(Resolved { version: Arc::clone(loaded), route })
             }
-            Some(VersionState::Loading) => {
-                Err(CatalogError::Loading { name: name.clone(), version })
-            }
-            Some(VersionState::Refused(_)) => {
-                Err(CatalogError::Refused { name: name.clone(), version })
+            Some(VersionState::Loading) => Err(CatalogError::Loading { name: name(), version }),
+            Some(VersionState::Refused(_)) => Err(CatalogError::Refused { name: name(), version }),
+            Some(VersionState::Unloading | VersionState::Unloaded(_)) => {
+                Err(CatalogError::Unloaded { name: name(), version })
             }
             None => Err(CatalogError::UnknownVersion {
-                name: name.clone(),
+                name: name(),
                 version,
                 known: error::listed(model.versions.keys()),
             }),
@@ -194,29 +193,72 @@ impl Catalog {
 
     /// Stops every version: what is queued still runs. Blocks until the engines are gone.
     pub fn stop(&self) {
-        for model in self.models().values() {
-            for state in model.versions.values() {
-                if let VersionState::Ready(loaded) = state {
-                    loaded.batcher().join();
+        let models = self.models();
+        for loaded in models.values().flat_map(|m| m.versions.values()).filter_map(|e| e.ready()) {
+            loaded.batcher().join();
+        }
+    }
+
+    /// Replaces the snapshot by a changed copy; champions are settled and readiness follows.
+    fn update(&self, change: impl FnOnce(&mut Snapshot)) {
+        let writing = self.0.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.0.models.load_full();
+        let mut models = Snapshot::clone(&old);
+        change(&mut models);
+        models.values_mut().for_each(Model::settle);
+        self.publish(&old, &models);
+        self.0.models.store(Arc::new(models));
+        drop(writing);
+        self.0.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Tells metrics and the readiness latch what changes between two snapshots.
+    fn publish(&self, old: &Snapshot, new: &Snapshot) {
+        let metrics = &self.0.parts.metrics;
+        for (models, value) in [(old, false), (new, true)] {
+            for model in models.values() {
+                for (version, loaded) in
+                    model.versions.iter().filter_map(|(v, entry)| Some((*v, entry.ready()?)))
+                {
+                    metrics.model_info(&loaded.info(model.champion == Some(version)), value);
+                    let bytes = if value { loaded.memory_bytes() } else { 0 };
+                    loaded.metrics.memory_bytes(bytes);
                 }
             }
         }
-    }
-
-    fn set(&self, name: &ModelName, version: ModelVersion, state: VersionState) {
-        let _one = self.0.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut models = Snapshot::clone(&self.0.models.load());
-        if let Some(model) = models.get_mut(name) {
-            model.versions.insert(version, state);
-        }
-        self.0.models.store(Arc::new(models));
-        self.0.changes.send_modify(|count| *count += 1);
+        let mut holds = self.0.holds.lock().unwrap_or_else(PoisonError::into_inner);
+        holds.retain(|name, hold| match new.get(name) {
+            None => {
+                hold.release();
+                false
+            }
+            Some(model) => match hold_reason(model) {
+                None => {
+                    hold.release();
+                    false
+                }
+                Some(reason) => {
+                    hold.refuse(reason);
+                    true
+                }
+            },
+        });
     }
 }
 
-impl LoadedVersion {
-    /// The queue and engines of this version.
-    pub fn batcher(&self) -> &Batcher {
-        &self.batcher
-    }
+/// Why a model holds readiness back; `None` once its champion is the intended version.
+fn hold_reason(model: &Model) -> Option<String> {
+    let version = match &model.intended {
+        Err(reason) => return Some(reason.to_string()),
+        Ok(version) if model.champion == Some(*version) => return None,
+        Ok(version) => version,
+    };
+    Some(match model.versions.get(version).map(|entry| &entry.state) {
+        Some(VersionState::Refused(reason)) => format!("version {version}: {reason}"),
+        Some(VersionState::Unloaded(reason)) => format!("version {version} is unloaded: {reason}"),
+        _ => format!("version {version} is loading"),
+    })
 }
+
+/// A version's name and number, for messages.
+type Key = (ModelName, ModelVersion);

@@ -3,8 +3,9 @@
 //! Names that begin with a dot are passed over (a bundle in the making is written aside so).
 //! This file must never open a model.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,9 +21,13 @@ pub struct Scanned {
     pub name: ModelName,
     /// The version that `champion` means, or why there is none.
     pub champion: Result<ModelVersion, Arc<str>>,
-    /// Every version in the folder.
-    pub versions: BTreeSet<ModelVersion>,
+    /// Every version in the folder, with what its files look like.
+    pub versions: BTreeMap<ModelVersion, Fingerprint>,
 }
+
+/// Names, sizes and times of the files of a version: another value means that it may have changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint(u64);
 
 /// Every model of a folder, in the order of the names.
 ///
@@ -40,12 +45,25 @@ pub fn scan(directory: &Path) -> Result<Vec<Scanned>, CatalogError> {
     Ok(models)
 }
 
+/// One model of a folder; `None` where there is no such folder.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn one(directory: &Path, name: &ModelName) -> Result<Option<Scanned>, CatalogError> {
+    let folder = directory.join(name.as_str());
+    if !folder.is_dir() {
+        return Ok(None);
+    }
+    let failed = |error| CatalogError::Directory { path: folder.clone(), error };
+    model(&folder, name.clone()).map(Some).map_err(failed)
+}
+
 fn model(folder: &Path, name: ModelName) -> io::Result<Scanned> {
-    let mut versions = BTreeSet::new();
+    let mut versions = BTreeMap::new();
     for version in folders(folder)? {
         match version.parse::<ModelVersion>() {
-            Ok(version) => {
-                versions.insert(version);
+            Ok(number) => {
+                versions.insert(number, fingerprint(&folder.join(version))?);
             }
             Err(error) => {
                 let folder = folder.display();
@@ -58,11 +76,14 @@ fn model(folder: &Path, name: ModelName) -> io::Result<Scanned> {
 }
 
 /// The version that `model.toml` names; in a folder of bare versions the highest number.
-fn champion(folder: &Path, versions: &BTreeSet<ModelVersion>) -> Result<ModelVersion, String> {
+fn champion(
+    folder: &Path,
+    versions: &BTreeMap<ModelVersion, Fingerprint>,
+) -> Result<ModelVersion, String> {
     let path = folder.join(ModelFolder::FILE);
     let path = path.display();
     match ModelFolder::read(folder) {
-        Ok(Some(ModelFolder { default_version })) if versions.contains(&default_version) => {
+        Ok(Some(ModelFolder { default_version })) if versions.contains_key(&default_version) => {
             Ok(default_version)
         }
         Ok(Some(ModelFolder { default_version })) => {
@@ -73,14 +94,29 @@ fn champion(folder: &Path, versions: &BTreeSet<ModelVersion>) -> Result<ModelVer
                 let version = folder.join(version.to_string());
                 version.join(BARE_MODEL).exists() && !version.join(MANIFEST).exists()
             };
-            match versions.iter().next_back() {
-                Some(highest) if versions.iter().all(bare) => Ok(*highest),
+            match versions.keys().next_back() {
+                Some(highest) if versions.keys().all(bare) => Ok(*highest),
                 Some(_) => Err(format!("{path} is missing: write default_version = \"…\" into it")),
                 None => Err(format!("{}: there is no version in it", folder.display())),
             }
         }
         Err(error) => Err(error.to_string()),
     }
+}
+
+fn fingerprint(folder: &Path) -> io::Result<Fingerprint> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        // A file that vanishes while we look is a change that the next look sees.
+        if let Ok(found) = fs::metadata(entry.path()) {
+            files.push((entry.file_name(), found.len(), found.modified().ok()));
+        }
+    }
+    files.sort();
+    let mut hasher = DefaultHasher::new();
+    files.hash(&mut hasher);
+    Ok(Fingerprint(hasher.finish()))
 }
 
 fn folders(parent: &Path) -> io::Result<Vec<String>> {

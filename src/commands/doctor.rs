@@ -127,7 +127,7 @@ fn examine_model(config: &Config, model: &Scanned) -> (bool, String) {
             parts.push(problem.to_string());
         }
     }
-    for version in &model.versions {
+    for version in model.versions.keys() {
         let folder = config.models.directory.join(model.name.as_str()).join(version.to_string());
         match Bundle::open(&folder, &model.name, *version) {
             Ok(bundle) => {

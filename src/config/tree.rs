@@ -11,6 +11,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::ModelControl;
+use crate::engine::Provider;
 use crate::telemetry::logs::{LogFormat, check_filter};
 
 /// Everything that can be configured.
@@ -130,11 +132,34 @@ impl Default for LimitsConfig {
 pub struct ModelsConfig {
     /// The folder with `<name>/<version>/`.
     pub directory: PathBuf,
+    /// Who decides which models are loaded: `none` = what is in the folder at start, for good;
+    /// `explicit` = callers load and unload; `poll` = the folder, looked at again and again.
+    pub control: ModelControl,
+    /// With `explicit`, the models that are loaded at start; `*` means all.
+    pub load: Vec<String>,
+    /// With `poll`, the time between two looks.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub poll_interval: Duration,
+    /// How long a version that is taken away may still answer what it was asked.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub unload_timeout: Duration,
+    /// Bytes that the weights of all loaded versions may take, in all engines; while a version is
+    /// replaced both count.
+    pub memory_limit: u64,
 }
 
 impl Default for ModelsConfig {
     fn default() -> Self {
-        Self { directory: PathBuf::from("models") }
+        Self {
+            directory: PathBuf::from("models"),
+            control: ModelControl::None,
+            load: Vec::new(),
+            poll_interval: Duration::from_secs(15),
+            unload_timeout: Duration::from_secs(30),
+            memory_limit: 4 << 30,
+        }
     }
 }
 
@@ -146,6 +171,9 @@ pub struct EngineConfig {
     /// `.onnxruntime/`, then the system's libraries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub onnxruntime: Option<PathBuf>,
+    /// Execution providers, the most wanted first: `name` (cpu, cuda, tensorrt, openvino), `mode`
+    /// (`require` or `prefer`) and `device`. Empty: the CPU.
+    pub providers: Vec<Provider>,
     /// Cores to plan with; 0 = affinity and the control group's quota, whichever is smaller.
     pub cores: usize,
     /// Engines of each version; 0 = the bundle's number, or chosen from the cores.
@@ -202,6 +230,12 @@ impl Config {
         let limits = &self.limits;
         if limits.keepalive_interval.is_zero() || limits.keepalive_timeout.is_zero() {
             problems.push("limits.keepalive_interval and keepalive_timeout: above 0".to_owned());
+        }
+        if self.models.poll_interval.is_zero() {
+            problems.push("models.poll_interval: above 0".to_owned());
+        }
+        if !self.models.load.is_empty() && self.models.control != ModelControl::Explicit {
+            problems.push("models.load is for models.control = \"explicit\" only".to_owned());
         }
         if self.models.directory.as_os_str().is_empty() {
             problems.push("models.directory is empty; name a folder".to_owned());

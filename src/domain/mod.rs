@@ -6,9 +6,11 @@
 mod digest;
 mod error;
 mod names;
+mod strings;
 mod tensor;
 
 pub use digest::{Digest, DigestError};
 pub use error::{ErrorKind, Fault};
 pub use names::{CHAMPION, ModelName, ModelVersion, NameError, Route, VersionSelector};
+pub use strings::{Strings, StringsError, check_strings, pack_strings};
 pub use tensor::{DataType, Tensor, TensorError, TensorSpec, checked_elements, display_shape};

@@ -10,6 +10,8 @@ use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::strings::{StringsError, check_strings, strings_length};
+
 /// An element's type, named as the Open Inference Protocol names it.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
@@ -122,6 +124,14 @@ pub enum TensorError {
         /// The shape as shown.
         shape: String,
     },
+    /// The elements of `BYTES` do not fill the shape.
+    #[error("BYTES {shape}: {error}")]
+    Strings {
+        /// The shape as shown.
+        shape: String,
+        /// What is wrong.
+        error: StringsError,
+    },
     /// The bytes do not fill the shape.
     #[error("{datatype} {shape} takes {expected} bytes, {found} came")]
     ByteCount {
@@ -179,40 +189,59 @@ impl Tensor {
     /// A tensor whose bytes fill its shape.
     ///
     /// # Errors
-    /// [`TensorError::Overflow`] or [`TensorError::ByteCount`].
+    /// [`TensorError::Overflow`], [`TensorError::ByteCount`] or [`TensorError::Strings`].
     pub fn new(datatype: DataType, shape: Vec<usize>, data: Bytes) -> Result<Self, TensorError> {
-        if let Some(size) = datatype.size() {
-            let overflow = || TensorError::Overflow { shape: display_shape(&shape) };
-            let elements = shape
-                .iter()
-                .try_fold(1_usize, |n, dim| n.checked_mul(*dim))
-                .ok_or_else(overflow)?;
-            let expected = elements.checked_mul(size).ok_or_else(overflow)?;
-            if expected != data.len() {
-                let shape = display_shape(&shape);
-                let found = data.len();
-                return Err(TensorError::ByteCount { datatype, shape, expected, found });
+        let overflow = || TensorError::Overflow { shape: display_shape(&shape) };
+        let elements = shape
+            .iter()
+            .try_fold(1_usize, |n, dim| n.checked_mul(*dim))
+            .ok_or_else(overflow)?;
+        match datatype.size() {
+            Some(size) => {
+                let expected = elements.checked_mul(size).ok_or_else(overflow)?;
+                if expected != data.len() {
+                    let shape = display_shape(&shape);
+                    let found = data.len();
+                    return Err(TensorError::ByteCount { datatype, shape, expected, found });
+                }
             }
+            None => check_strings(&data, elements).map_err(|error| TensorError::Strings {
+                shape: display_shape(&shape),
+                error,
+            })?,
         }
         Ok(Self { datatype, shape, data })
     }
 
     /// Rows `from..to` of the first dimension, in the same memory. The bounds are cut to what is
-    /// there; elements of `BYTES` have no fixed size, so that such a tensor stays whole.
+    /// there. For `BYTES` the elements before `to` are walked.
     #[must_use]
     pub fn slice_rows(&self, from: usize, to: usize) -> Self {
-        let rows = self.rows();
-        if self.datatype.size().is_none() || rows == 0 {
-            return self.clone();
-        }
-        let (to, row) = (to.min(rows), self.data.len() / rows);
         let from = from.min(to);
-        let mut shape = self.shape.clone();
-        if let Some(first) = shape.first_mut() {
-            *first = to - from;
-        }
-        let data = self.data.slice(from * row..to * row);
-        Self { datatype: self.datatype, shape, data }
+        self.split_rows(to).0.split_rows(from).1
+    }
+
+    /// The first `at` rows and the others, in the same memory; `at` is cut to what is there.
+    #[must_use]
+    pub fn split_rows(&self, at: usize) -> (Self, Self) {
+        let rows = self.rows();
+        let at = at.min(rows);
+        let cut = match self.datatype.size() {
+            _ if at == rows => self.data.len(),
+            Some(_) => self.data.len() / rows.max(1) * at,
+            None => {
+                let row: usize = self.shape.iter().skip(1).product();
+                strings_length(&self.data, row.saturating_mul(at))
+            }
+        };
+        let part = |rows, data| {
+            let mut shape = self.shape.clone();
+            if let Some(first) = shape.first_mut() {
+                *first = rows;
+            }
+            Self { datatype: self.datatype, shape, data }
+        };
+        (part(at, self.data.slice(..cut)), part(rows - at, self.data.slice(cut..)))
     }
 
     /// The first dimension, 1 for a scalar.
@@ -274,6 +303,24 @@ mod tests {
         let short = Tensor::new(DataType::Fp32, vec![1, 2], Bytes::from_static(&[0; 7]));
         let text = short.unwrap_err().to_string();
         assert_eq!(text, "FP32 [1, 2] takes 8 bytes, 7 came");
+    }
+
+    #[test]
+    fn rows_are_cut_where_they_stand() {
+        let rows: Vec<u8> = (0..12).collect();
+        let numbers = Tensor::new(DataType::Uint16, vec![3, 2], rows.into()).unwrap();
+        assert_eq!(numbers.slice_rows(1, 2).data, [4, 5, 6, 7].as_slice());
+        assert_eq!(numbers.slice_rows(2, 9).shape, [1, 2]);
+        assert_eq!(numbers.slice_rows(7, 3).shape, [0, 2]);
+        let words = ["a", "", "bcd", "e", "fg", ""];
+        let data = super::super::pack_strings(&words).unwrap();
+        let strings = Tensor::new(DataType::Bytes, vec![3, 2], data).unwrap();
+        let middle = strings.slice_rows(1, 2);
+        assert_eq!(middle.shape, [1, 2]);
+        assert_eq!(middle.data, super::super::pack_strings(&words[2..4]).unwrap());
+        let (head, tail) = strings.split_rows(1);
+        assert_eq!([head.data, tail.data].concat(), strings.data);
+        assert_eq!((head.shape[0], tail.shape[0]), (1, 2));
     }
 
     #[test]

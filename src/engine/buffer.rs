@@ -29,6 +29,17 @@ impl AlignedBuffer {
         self.len = end;
     }
 
+    /// Appends `count` zero bytes.
+    pub fn extend_zeros(&mut self, count: usize) {
+        let end = self.len + count;
+        let words = end.div_ceil(size_of::<u64>());
+        if words > self.words.len() {
+            self.words.resize(words, 0);
+        }
+        bytemuck::cast_slice_mut::<u64, u8>(&mut self.words)[self.len..end].fill(0);
+        self.len = end;
+    }
+
     /// What was appended.
     pub fn bytes(&self) -> &[u8] {
         &bytemuck::cast_slice(&self.words)[..self.len]

@@ -8,6 +8,7 @@ mod buffer;
 mod fake;
 pub mod library;
 mod onnx;
+mod provider;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use crate::domain::{DataType, Tensor, TensorSpec};
 pub use buffer::{AlignedBuffer, is_aligned};
 pub use fake::{BeforeRun, FakeEngine, Script};
 pub use onnx::{OnnxModel, OnnxOptions};
+pub use provider::{Provider, ProviderMode, ProviderName};
 
 /// What a model takes and gives, in the order of its graph.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -77,6 +79,17 @@ pub enum EngineError {
     /// The model has something that is not served.
     #[error("the model is not served: {0}")]
     Unsupported(String),
+    /// A required execution provider does not work.
+    #[error(
+        "the execution provider {provider} is required and does not work: {problem}; use a library \
+         and a device that have it, or set its mode to \"prefer\""
+    )]
+    Provider {
+        /// Which.
+        provider: ProviderName,
+        /// What the runtime says.
+        problem: String,
+    },
     /// The run failed.
     #[error("the run of the model failed: {0}")]
     Run(String),

@@ -14,12 +14,15 @@ use ort::value::{DynValue, Outlet, TensorRef, ValueType};
 use ort::value::{PrimitiveTensorElementType, TensorElementType};
 
 use super::library::Runtime;
+use super::provider::{Provider, ProviderMode, ProviderName};
 use super::{Engine, EngineError, OutputSet, Signature, TensorView};
-use crate::domain::{DataType, Tensor, TensorSpec};
+use crate::domain::{DataType, Strings, Tensor, TensorSpec, pack_strings};
 
 /// How a model is run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OnnxOptions {
+    /// Execution providers, the most wanted first; none means the CPU.
+    pub providers: Vec<Provider>,
     /// Threads that work on one run.
     pub intra_threads: usize,
     /// Same input, same bits, whatever the batch.
@@ -44,9 +47,9 @@ impl OnnxModel {
     ///
     /// # Errors
     /// [`EngineError::Load`] when the runtime refuses the model, [`EngineError::Unsupported`] when
-    /// it has inputs or outputs that are no tensors of numbers.
+    /// it has inputs or outputs that are no tensors of numbers or strings.
     pub fn load(&self) -> Result<Box<dyn Engine>, EngineError> {
-        let session = self.session().map_err(|error| EngineError::Load(error.to_string()))?;
+        let (session, provider) = self.on_a_provider()?;
         let signature = Signature {
             inputs: specs(session.inputs(), "input")?,
             outputs: specs(session.outputs(), "output")?,
@@ -56,11 +59,31 @@ impl OnnxModel {
             let problem = format!("{found} outputs, at most {} are served", OutputSet::MAX);
             return Err(EngineError::Unsupported(problem));
         }
-        Ok(Box::new(OnnxEngine { session, signature, selections: HashMap::new() }))
+        Ok(Box::new(OnnxEngine { session, provider, signature, selections: HashMap::new() }))
     }
 
-    fn session(&self) -> ort::Result<Session> {
-        let cpu = ort::ep::CPU::default().with_arena_allocator(true).build().error_on_failure();
+    /// A session on the first provider that works.
+    fn on_a_provider(&self) -> Result<(Session, ProviderName), EngineError> {
+        let failed = |error: ort::Error| EngineError::Load(error.to_string());
+        for provider in &self.options.providers {
+            match (self.session(provider), provider.mode) {
+                (Ok(session), _) => return Ok((session, provider.name)),
+                (Err(error), ProviderMode::Require) => {
+                    return Err(EngineError::Provider {
+                        provider: provider.name,
+                        problem: error.to_string(),
+                    });
+                }
+                (Err(error), ProviderMode::Prefer) => {
+                    let provider = provider.name.name();
+                    tracing::warn!(provider, %error, "a preferred execution provider is missing");
+                }
+            }
+        }
+        Ok((self.session(&Provider::CPU).map_err(failed)?, ProviderName::Cpu))
+    }
+
+    fn session(&self, provider: &Provider) -> ort::Result<Session> {
         Session::builder(&self.runtime.environment)?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_intra_threads(self.options.intra_threads)?
@@ -69,7 +92,7 @@ impl OnnxModel {
             .with_intra_op_spinning(false)?
             .with_inter_op_spinning(false)?
             .with_deterministic_compute(self.options.deterministic)?
-            .with_execution_providers([cpu])?
+            .with_execution_providers([provider.dispatch()])?
             .commit_from_memory(&self.bytes)
     }
 }
@@ -107,6 +130,7 @@ fn datatype(element: TensorElementType) -> Option<DataType> {
         TensorElementType::Float32 => DataType::Fp32,
         TensorElementType::Float64 => DataType::Fp64,
         TensorElementType::Bfloat16 => DataType::Bf16,
+        TensorElementType::String => DataType::Bytes,
         _ => return None,
     })
 }
@@ -135,6 +159,7 @@ macro_rules! by_element {
 
 struct OnnxEngine {
     session: Session,
+    provider: ProviderName,
     signature: Signature,
     selections: HashMap<OutputSet, RunOptions<HasSelectedOutputs>>,
 }
@@ -145,7 +170,7 @@ impl Engine for OnnxEngine {
     }
 
     fn provider(&self) -> &'static str {
-        "cpu"
+        self.provider.name()
     }
 
     fn run(
@@ -161,7 +186,7 @@ impl Engine for OnnxEngine {
         };
         let mut values = Vec::with_capacity(inputs.len());
         for (spec, view) in self.signature.inputs.iter().zip(inputs) {
-            let value = by_element!(view.datatype, borrow(view), Err(unserved(view.datatype)))?;
+            let value = by_element!(view.datatype, borrow(view), strings(view))?;
             values.push((spec.name.as_str(), value));
         }
         let mut results = self.session.run_with_options(values, &*selection).map_err(failed)?;
@@ -175,7 +200,7 @@ impl Engine for OnnxEngine {
                 let value =
                     value.ok_or_else(|| EngineError::Run(format!("no output '{}'", spec.name)))?;
                 let datatype = spec.datatype;
-                by_element!(datatype, own(value, datatype), Err(unserved(datatype)))
+                by_element!(datatype, own(value, datatype), own_strings(&value))
             })
             .collect()
     }
@@ -183,10 +208,6 @@ impl Engine for OnnxEngine {
 
 fn failed(error: ort::Error) -> EngineError {
     EngineError::Run(error.to_string())
-}
-
-fn unserved(datatype: DataType) -> EngineError {
-    EngineError::Run(format!("{datatype} tensors are not served"))
 }
 
 fn select(
@@ -208,6 +229,27 @@ where
         .map_err(|error| EngineError::Run(format!("the input's bytes cannot be read: {error}")))?;
     let dims: Vec<i64> = view.shape.iter().map(|dim| *dim as i64).collect();
     Ok(TensorRef::from_array_view((dims, elements)).map_err(failed)?.into())
+}
+
+/// A `BYTES` input as ONNX's strings, which are text without a zero byte; they are copied.
+fn strings<'a>(view: &TensorView<'a>) -> Result<SessionInputValue<'a>, EngineError> {
+    let elements = Strings::new(view.data)
+        .map(|element| {
+            let element = element.map_err(|error| EngineError::Run(error.to_string()))?;
+            str::from_utf8(element).map_err(|error| EngineError::Run(error.to_string()))
+        })
+        .collect::<Result<Vec<&str>, _>>()?;
+    let dims: Vec<i64> = view.shape.iter().map(|dim| *dim as i64).collect();
+    let value = ort::value::Tensor::from_string_array((dims, elements.as_slice()));
+    Ok(value.map_err(failed)?.into())
+}
+
+/// An output of strings in the protocol's form.
+fn own_strings(value: &DynValue) -> Result<Tensor, EngineError> {
+    let (shape, elements) = value.try_extract_strings().map_err(failed)?;
+    let shape: Vec<usize> = shape.iter().map(|dim| usize::try_from(*dim).unwrap_or(0)).collect();
+    let data = pack_strings(&elements).map_err(|error| EngineError::Run(error.to_string()))?;
+    Tensor::new(DataType::Bytes, shape, data).map_err(|error| EngineError::Run(error.to_string()))
 }
 
 /// An output as bytes that keep the runtime's memory alive.

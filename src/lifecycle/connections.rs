@@ -2,10 +2,11 @@
 //!
 //! On close each connection gets its GOAWAY (HTTP/2) or `Connection: close` (HTTP/1.1); one that
 //! is idle ends at once, one with work in flight ends after it; on abort the rest are cut.
-//! This file must never look into a request.
+//! This file must never look into a request; it only says whose it is.
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -48,6 +49,10 @@ pub struct ConnectionLimits {
     pub keepalive_timeout: Duration,
 }
 
+/// Who is at the other end of a request's connection: an extension of each request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
+
 /// The protocols that a listener speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HttpVersion {
@@ -82,11 +87,11 @@ pub async fn serve_connections<S, B>(
             accepted = accept(&listener, &places) => accepted,
         };
         match accepted {
-            Ok((stream, place)) => {
+            Ok((stream, peer, place)) => {
                 let service = service.clone();
                 let (builder, shutdown) = (Arc::clone(&builder), shutdown.clone());
                 connections.spawn(async move {
-                    connection(stream, service, builder, shutdown).await;
+                    connection((stream, peer), service, builder, shutdown).await;
                     drop(place);
                 });
             }
@@ -104,11 +109,11 @@ pub async fn serve_connections<S, B>(
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, Peer, tokio::sync::OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
+    let (stream, peer) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream, place))
+    Ok((stream, Peer(peer), place))
 }
 
 fn builder(version: HttpVersion, limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
@@ -131,7 +136,7 @@ fn builder(version: HttpVersion, limits: &ConnectionLimits) -> auto::Builder<Tok
 }
 
 async fn connection<S, B>(
-    stream: TcpStream,
+    (stream, peer): (TcpStream, Peer),
     service: S,
     builder: Arc<auto::Builder<TokioExecutor>>,
     shutdown: Shutdown,
@@ -144,7 +149,8 @@ async fn connection<S, B>(
 {
     let work = watch::Sender::new(0_usize);
     let counted = work.clone();
-    let service = tower::service_fn(move |request| {
+    let service = tower::service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
         let mut service = service.clone();
         let in_flight = InFlight::begin(&counted);
         async move {

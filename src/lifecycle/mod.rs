@@ -11,7 +11,7 @@ mod readiness;
 mod shutdown;
 
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use connections::{ConnectionLimits, HttpVersion, serve_connections};
+pub use connections::{ConnectionLimits, HttpVersion, Peer, serve_connections};
 pub use permits::{CorePermit, CorePermits};
 pub use readiness::{Readiness, ReadinessPart};
 pub use shutdown::Shutdown;

@@ -91,14 +91,14 @@ impl Readiness {
 
 impl ReadinessPart {
     /// The part can serve.
-    pub fn release(self) {
+    pub fn release(&self) {
         self.latch.change(|state| {
             state.parts.remove(&self.name);
         });
     }
 
     /// The part cannot serve, and why; the hold stays.
-    pub fn refuse(self, reason: impl Into<String>) {
+    pub fn refuse(&self, reason: impl Into<String>) {
         self.latch.change(|state| {
             state.parts.insert(self.name.clone(), reason.into());
         });

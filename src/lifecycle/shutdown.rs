@@ -41,6 +41,11 @@ impl Shutdown {
         self.draining.is_cancelled()
     }
 
+    /// Whether [`Shutdown::close`] was called.
+    pub fn is_closing(&self) -> bool {
+        self.closing.is_cancelled()
+    }
+
     /// Waits for [`Shutdown::drain`].
     pub async fn drained(&self) {
         self.draining.cancelled().await;

@@ -5,7 +5,7 @@
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-use crate::domain::DataType;
+use crate::domain::{DataType, pack_strings};
 use crate::proto::inference::InferTensorContents;
 
 /// The list that each data type comes in.
@@ -62,7 +62,7 @@ pub fn to_bytes(
         DataType::Uint64 => pack(&contents.uint64_contents, u64::to_le_bytes),
         DataType::Fp32 => pack(&contents.fp32_contents, f32::to_le_bytes),
         DataType::Fp64 => pack(&contents.fp64_contents, f64::to_le_bytes),
-        DataType::Bytes => strings(&contents.bytes_contents)?,
+        DataType::Bytes => pack_strings(&contents.bytes_contents).map_err(|error| error.to_string())?,
         DataType::Fp16 | DataType::Bf16 => Bytes::new(),
     })
 }
@@ -99,18 +99,6 @@ where
             return Err(format!("the element {value} is not between {low} and {high}"));
         }
         packed.put_slice(&value.to_le_bytes()[..size]);
-    }
-    Ok(packed.freeze())
-}
-
-/// `BYTES` elements, each with its length in four bytes before it.
-fn strings(elements: &[Bytes]) -> Result<Bytes, String> {
-    let mut packed = BytesMut::with_capacity(elements.iter().map(|e| e.len() + 4).sum());
-    for element in elements {
-        let length = u32::try_from(element.len())
-            .map_err(|_| format!("an element of {} bytes is too long", element.len()))?;
-        packed.put_u32_le(length);
-        packed.put_slice(element);
     }
     Ok(packed.freeze())
 }

@@ -4,16 +4,17 @@
 //! This file must never accept raw and typed contents in one request.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::{OipError, contents, shown};
 use crate::domain::{DataType, Tensor, TensorError, checked_elements, display_shape};
-use crate::pipeline::{NamedTensor, PredictRequest, Prediction};
+use crate::pipeline::{NamedTensor, PredictRequest, Prediction, Priority};
+use crate::proto::inference::infer_parameter::ParameterChoice;
 use crate::proto::inference::model_infer_request::InferInputTensor;
 use crate::proto::inference::model_infer_response::InferOutputTensor;
-use crate::proto::inference::{ModelInferRequest, ModelInferResponse};
+use crate::proto::inference::{InferParameter, ModelInferRequest, ModelInferResponse};
 use crate::telemetry::Edge;
 
 /// What an edge adds to a message.
@@ -62,7 +63,38 @@ pub fn infer_request(
         .collect::<Result<Vec<_>, _>>()?;
     let outputs = message.outputs.into_iter().map(|output| output.name).collect();
     let InferDefaults { edge, deadline } = defaults;
-    Ok(PredictRequest { model, version, inputs, outputs, deadline, edge })
+    let timeout = timeout(&message.parameters)?;
+    let priority = priority(&message.parameters)?;
+    Ok(PredictRequest { model, version, inputs, outputs, deadline, timeout, priority, edge })
+}
+
+/// The request parameter `timeout`, as Triton's clients send it: microseconds, 0 or nothing is none.
+fn timeout(parameters: &HashMap<String, InferParameter>) -> Result<Option<Duration>, OipError> {
+    let Some(parameter) = parameters.get("timeout") else { return Ok(None) };
+    let micros = match &parameter.parameter_choice {
+        Some(ParameterChoice::Uint64Param(micros)) => Some(*micros),
+        Some(ParameterChoice::Int64Param(micros)) => u64::try_from(*micros).ok(),
+        _ => None,
+    };
+    let micros = micros.ok_or_else(|| OipError::Parameter {
+        name: "timeout",
+        problem: "a whole number of microseconds is expected, 0 for none".to_owned(),
+    })?;
+    Ok((micros > 0).then(|| Duration::from_micros(micros)))
+}
+
+/// The request parameter `priority`: 0 or nothing is the default.
+fn priority(parameters: &HashMap<String, InferParameter>) -> Result<Priority, OipError> {
+    let Some(parameter) = parameters.get("priority") else { return Ok(Priority::default()) };
+    let level = match &parameter.parameter_choice {
+        Some(ParameterChoice::Uint64Param(level)) => Some(*level),
+        Some(ParameterChoice::Int64Param(level)) => u64::try_from(*level).ok(),
+        _ => None,
+    };
+    level.and_then(Priority::of).ok_or_else(|| OipError::Parameter {
+        name: "priority",
+        problem: format!("a whole number from 0 (the default) to {} is expected", Priority::LEVELS),
+    })
 }
 
 fn named_tensor(input: InferInputTensor, raw: Option<Bytes>) -> Result<NamedTensor, OipError> {
@@ -82,33 +114,8 @@ fn named_tensor(input: InferInputTensor, raw: Option<Bytes>) -> Result<NamedTens
             )));
         }
     };
-    if datatype == DataType::Bytes {
-        check_strings(&data, elements).map_err(contents)?;
-    }
     let tensor = Tensor::new(datatype, shape, data).map_err(wrong)?;
     Ok(NamedTensor { name: input.name, tensor })
-}
-
-/// Whether bytes are `elements` elements, each four bytes of length and that many bytes.
-fn check_strings(data: &[u8], elements: usize) -> Result<(), String> {
-    let mut rest = data;
-    let mut found = 0_usize;
-    while !rest.is_empty() {
-        let length = rest.split_first_chunk::<4>();
-        let Some((length, after)) = length.map(|(l, a)| (u32::from_le_bytes(*l) as usize, a))
-        else {
-            return Err(format!("element {found} has no room for its four bytes of length"));
-        };
-        rest = after.get(length..).ok_or_else(|| {
-            format!("element {found} says {length} bytes, {} are left", after.len())
-        })?;
-        found += 1;
-    }
-    if found == elements {
-        Ok(())
-    } else {
-        Err(format!("the shape has {elements} elements, {found} came"))
-    }
 }
 
 /// The answer to a message with the caller's own `id`.

@@ -6,13 +6,44 @@
 use std::collections::HashMap;
 
 use super::OipError;
-use crate::catalog::{LoadedVersion, Model};
+use crate::catalog::{Catalog, CatalogError, LoadedVersion, Model};
 use crate::domain::{ModelName, TensorSpec, VersionSelector};
-use crate::proto::inference::ModelMetadataResponse;
 use crate::proto::inference::model_metadata_response::TensorMetadata;
+use crate::proto::inference::{ModelMetadataResponse, ServerMetadataResponse};
 
 /// The platform of every model: what Triton calls its ONNX Runtime backend.
 pub const PLATFORM: &str = "onnxruntime_onnx";
+
+/// What this server can do beyond the protocol's core.
+const EXTENSIONS: [&str; 4] =
+    ["model_repository", "schedule_policy", "binary_tensor_data", "parameters"];
+
+/// The metadata of the server.
+pub fn server_metadata() -> ServerMetadataResponse {
+    ServerMetadataResponse {
+        name: env!("CARGO_PKG_NAME").to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        extensions: EXTENSIONS.map(str::to_owned).to_vec(),
+    }
+}
+
+/// Whether a version answers requests.
+///
+/// # Errors
+/// [`CatalogError::UnknownModel`] and [`CatalogError::UnknownVersion`].
+pub fn model_ready(
+    catalog: &Catalog,
+    name: &ModelName,
+    version: VersionSelector,
+) -> Result<bool, CatalogError> {
+    match catalog.resolve(name, version) {
+        Ok(_) => Ok(true),
+        Err(error @ (CatalogError::UnknownModel { .. } | CatalogError::UnknownVersion { .. })) => {
+            Err(error)
+        }
+        Err(_) => Ok(false),
+    }
+}
 
 /// The model and version that a message names.
 ///

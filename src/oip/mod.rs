@@ -5,13 +5,18 @@
 //! This room must never predict, route or know a status.
 
 mod contents;
+mod headers;
 mod infer;
+pub mod json;
 mod metadata;
+mod repository;
 
 use crate::domain::{ErrorKind, Fault, NameError, TensorError};
 
+pub use headers::{MODEL_VERSION, REQUEST_ID, SERVER_TIMING, request_id, server_timing};
 pub use infer::{InferDefaults, infer_request, infer_response};
-pub use metadata::{PLATFORM, model_metadata, model_selector};
+pub use metadata::{PLATFORM, model_metadata, model_ready, model_selector, server_metadata};
+pub use repository::{Change, RepositoryError, Wish, repository_change, repository_index};
 
 /// A message that is wrong by itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +38,14 @@ pub enum OipError {
         /// The input's name, cut and printable.
         name: String,
         /// What came and what was expected.
+        problem: String,
+    },
+    /// A request parameter.
+    #[error("parameter '{name}': {problem}")]
+    Parameter {
+        /// Its name.
+        name: &'static str,
+        /// What is expected.
         problem: String,
     },
     /// The inputs as a whole.
@@ -62,6 +75,7 @@ impl Fault for OipError {
             OipError::Tensor { name, .. } | OipError::Contents { name, .. } => {
                 format!("inputs.{name}")
             }
+            OipError::Parameter { name, .. } => format!("parameters.{name}"),
             OipError::Inputs { .. } => "inputs".to_owned(),
         })
     }

@@ -8,26 +8,31 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::PredictError;
+use crate::lifecycle::Shutdown;
 
 /// The places. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Admission {
     places: Arc<Semaphore>,
     limit: usize,
+    shutdown: Shutdown,
 }
 
 impl Admission {
-    /// `limit` requests at a time, over all models.
-    pub fn new(limit: usize) -> Self {
+    /// `limit` requests at a time, over all models, until `shutdown` closes.
+    pub fn new(limit: usize, shutdown: Shutdown) -> Self {
         let limit = limit.clamp(1, Semaphore::MAX_PERMITS);
-        Self { places: Arc::new(Semaphore::new(limit)), limit }
+        Self { places: Arc::new(Semaphore::new(limit)), limit, shutdown }
     }
 
     /// Takes a place until the permit is dropped.
     ///
     /// # Errors
-    /// [`PredictError::TooManyRequests`] when there is none.
+    /// [`PredictError::TooManyRequests`] when there is none, [`PredictError::Closing`] at the end.
     pub fn enter(&self) -> Result<OwnedSemaphorePermit, PredictError> {
+        if self.shutdown.is_closing() {
+            return Err(PredictError::Closing);
+        }
         Arc::clone(&self.places)
             .try_acquire_owned()
             .map_err(|_| PredictError::TooManyRequests { limit: self.limit })

@@ -38,6 +38,9 @@ pub enum PredictError {
         /// The bound.
         limit: usize,
     },
+    /// The service ends.
+    #[error("the service is shutting down; send the request to another one")]
+    Closing,
     /// The deadline passed.
     #[error("the deadline passed before the answer was there")]
     DeadlineExceeded,
@@ -50,6 +53,7 @@ impl Fault for PredictError {
             PredictError::Batch(error) => error.kind(),
             PredictError::Input { .. } | PredictError::Output { .. } => ErrorKind::InvalidArgument,
             PredictError::TooManyRequests { .. } => ErrorKind::Overloaded,
+            PredictError::Closing => ErrorKind::Unavailable,
             PredictError::DeadlineExceeded => ErrorKind::DeadlineExceeded,
         }
     }
@@ -61,6 +65,7 @@ impl Fault for PredictError {
             PredictError::Input { .. } => "INVALID_INPUT",
             PredictError::Output { .. } => "UNKNOWN_OUTPUT",
             PredictError::TooManyRequests { .. } => "TOO_MANY_REQUESTS",
+            PredictError::Closing => "SHUTTING_DOWN",
             PredictError::DeadlineExceeded => self.kind().name(),
         }
     }

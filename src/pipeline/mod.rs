@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::batcher::BatchRequest;
+pub use crate::batcher::Priority;
 use crate::catalog::{Catalog, LoadedVersion, Resolved};
 use crate::domain::{Digest, Fault as _, ModelName, ModelVersion, Route, Tensor, VersionSelector};
 use crate::lifecycle::Clock;
@@ -42,6 +43,10 @@ pub struct PredictRequest {
     pub outputs: Vec<String>,
     /// When the answer is of no use any more.
     pub deadline: Option<Instant>,
+    /// How long the answer is of use, from now; the earlier of the two bounds holds.
+    pub timeout: Option<Duration>,
+    /// How urgent it is.
+    pub priority: Priority,
     /// The protocol that it came by, for metrics.
     pub edge: Edge,
 }
@@ -105,8 +110,10 @@ impl Pipeline {
     ///
     /// # Errors
     /// See [`PredictError`].
-    pub async fn predict(&self, request: PredictRequest) -> Result<Prediction, PredictError> {
+    pub async fn predict(&self, mut request: PredictRequest) -> Result<Prediction, PredictError> {
         let begun = self.clock.now();
+        let timeout = request.timeout.and_then(|timeout| begun.checked_add(timeout));
+        request.deadline = request.deadline.into_iter().chain(timeout).min();
         let edge = request.edge;
         let _inflight = self.metrics.inflight(edge);
         let resolved = self.catalog.resolve(&request.model, request.version);
@@ -141,7 +148,12 @@ impl Pipeline {
         let _place = self.admission.enter()?;
         let inputs = tensors::inputs(&version, request.inputs)?;
         let wanted = tensors::outputs(&version, &request.outputs)?;
-        let batch = BatchRequest { inputs, outputs: wanted.set, deadline: request.deadline };
+        let batch = BatchRequest {
+            inputs,
+            outputs: wanted.set,
+            deadline: request.deadline,
+            priority: request.priority,
+        };
         let pending = version.batcher().submit(batch)?;
         let answer = match request.deadline {
             None => pending.await?,

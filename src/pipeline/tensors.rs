@@ -2,11 +2,11 @@
 //!
 //! Named tensors in any order become tensors in the graph's order, checked by name, data type,
 //! shape and rows.
-//! This file must never look at an element.
+//! This file must never change an element.
 
 use super::{NamedTensor, PredictError};
 use crate::catalog::LoadedVersion;
-use crate::domain::{DataType, Tensor, TensorSpec, display_shape};
+use crate::domain::{DataType, Strings, StringsError, Tensor, TensorSpec, display_shape};
 use crate::engine::OutputSet;
 
 /// The inputs in the graph's order.
@@ -86,7 +86,26 @@ fn check(spec: &TensorSpec, tensor: &Tensor) -> Result<(), PredictError> {
         let problem = format!("input '{name}': BOOL elements are 0 or 1, a byte is {byte}");
         return Err(wrong(field(), problem));
     }
+    if tensor.datatype == DataType::Bytes
+        && let Some(problem) = Strings::new(&tensor.data).enumerate().find_map(not_a_string)
+    {
+        return Err(wrong(field(), format!("input '{name}': {problem}")));
+    }
     Ok(())
+}
+
+/// Why an element of `BYTES` is no ONNX string; `None` when it is one.
+fn not_a_string((index, element): (usize, Result<&[u8], StringsError>)) -> Option<String> {
+    let element = match element {
+        Ok(element) => element,
+        Err(error) => return Some(error.to_string()),
+    };
+    if std::str::from_utf8(element).is_err() {
+        return Some(format!("element {index} is not UTF-8, which the strings of ONNX are"));
+    }
+    element
+        .contains(&0)
+        .then(|| format!("element {index} has a zero byte, which the strings of ONNX cannot hold"))
 }
 
 /// The outputs that a request wants.

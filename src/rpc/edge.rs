@@ -21,13 +21,10 @@ use tracing::Instrument as _;
 
 use super::{RpcParts, status};
 use crate::domain::{ErrorKind, Fault};
-use crate::lifecycle::Clock;
+use crate::lifecycle::{Clock, Peer};
+use crate::oip;
 use crate::pipeline::Pipeline;
 use crate::telemetry::Edge;
-
-/// The header of a request's id, both ways.
-pub const REQUEST_ID: &str = "x-request-id";
-const MAX_ID_BYTES: usize = 128;
 
 /// What a call brings beside its message.
 #[derive(Debug, Clone)]
@@ -36,6 +33,8 @@ pub struct CallContext {
     pub request_id: Arc<str>,
     /// When the answer is of no use any more.
     pub deadline: Option<Instant>,
+    /// Whether the caller is on this machine.
+    pub is_local: bool,
 }
 
 /// All services behind the layer. Cheap to clone.
@@ -121,34 +120,28 @@ impl Service<Request<Incoming>> for GrpcEdge {
 
     fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
         let mut edge = self.clone();
-        let request_id = request_id(request.headers());
+        let request_id = oip::request_id(request.headers());
         let span = tracing::info_span!("grpc", %request_id, path = request.uri().path());
         let answer = async move {
             let mut response = match timeout(request.headers()) {
                 Err(fault) => edge.refuse(&fault, &request_id),
                 Ok(timeout) => {
                     let deadline = timeout.and_then(|t| edge.clock.now().checked_add(t));
-                    let context = CallContext { request_id: Arc::clone(&request_id), deadline };
+                    let peer = request.extensions().get::<Peer>();
+                    let is_local = peer.is_some_and(|Peer(address)| address.ip().is_loopback());
+                    let id = Arc::clone(&request_id);
+                    let context = CallContext { request_id: id, deadline, is_local };
                     request.extensions_mut().insert(context);
                     let Ok(response) = edge.routes.call(request.map(Body::new)).await;
                     edge.remapped(response, &request_id)
                 }
             };
             if let Ok(value) = HeaderValue::from_str(&request_id) {
-                response.headers_mut().insert(REQUEST_ID, value);
+                response.headers_mut().insert(oip::REQUEST_ID, value);
             }
             Ok(response)
         };
         answer.instrument(span).boxed()
-    }
-}
-
-/// The caller's id if it is short and printable, else one of ours (UUID version 7, RFC 9562).
-fn request_id(headers: &HeaderMap) -> Arc<str> {
-    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
-    match given.filter(|id| !id.is_empty() && id.len() <= MAX_ID_BYTES) {
-        Some(id) => id.into(),
-        None => uuid::Uuid::now_v7().to_string().into(),
     }
 }
 

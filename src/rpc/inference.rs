@@ -9,17 +9,13 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::edge::CallContext;
 use super::status;
-use crate::catalog::CatalogError;
 use crate::domain::{ErrorKind, Fault};
 use crate::lifecycle::Readiness;
-use crate::oip::{self, InferDefaults};
-use crate::pipeline::{Pipeline, Timing};
+use crate::oip::{self, Change, InferDefaults, Wish};
+use crate::pipeline::Pipeline;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceService;
 use crate::proto::inference::*;
 use crate::telemetry::Edge;
-
-/// What this server can do beyond the protocol's core.
-const EXTENSIONS: [&str; 2] = ["binary_tensor_data", "parameters"];
 
 /// The service.
 #[derive(Debug)]
@@ -44,15 +40,27 @@ impl Inference {
     pub fn new(pipeline: Pipeline, readiness: Readiness) -> Self {
         Self { pipeline, readiness }
     }
+
+    async fn change(
+        &self,
+        change: Change,
+        wish: Wish,
+        context: &CallContext,
+    ) -> Result<String, Status> {
+        let catalog = self.pipeline.catalog();
+        oip::repository_change(catalog, change, wish, context.is_local)
+            .await
+            .map_err(|error| status::of(&error, &context.request_id))
+    }
 }
 
 /// The context that the edge has put beside the message.
 fn context<T>(request: &Request<T>) -> CallContext {
-    request
-        .extensions()
-        .get::<CallContext>()
-        .cloned()
-        .unwrap_or_else(|| CallContext { request_id: "".into(), deadline: None })
+    request.extensions().get::<CallContext>().cloned().unwrap_or_else(|| CallContext {
+        request_id: "".into(),
+        deadline: None,
+        is_local: false,
+    })
 }
 
 fn not_served<T, R>(call: &'static str, request: &Request<T>) -> Result<Response<R>, Status> {
@@ -83,13 +91,8 @@ impl GrpcInferenceService for Inference {
         let ModelReadyRequest { name, version } = request.into_inner();
         let (name, selector) =
             oip::model_selector(&name, &version).map_err(|error| status::of(&error, &id))?;
-        let ready = match self.pipeline.catalog().resolve(&name, selector) {
-            Ok(_) => true,
-            Err(
-                error @ (CatalogError::UnknownModel { .. } | CatalogError::UnknownVersion { .. }),
-            ) => return Err(status::of(&error, &id)),
-            Err(_) => false,
-        };
+        let ready = oip::model_ready(self.pipeline.catalog(), &name, selector)
+            .map_err(|error| status::of(&error, &id))?;
         Ok(Response::new(ModelReadyResponse { ready }))
     }
 
@@ -97,11 +100,7 @@ impl GrpcInferenceService for Inference {
         &self,
         _: Request<ServerMetadataRequest>,
     ) -> Result<Response<ServerMetadataResponse>, Status> {
-        Ok(Response::new(ServerMetadataResponse {
-            name: env!("CARGO_PKG_NAME").to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            extensions: EXTENSIONS.map(str::to_owned).to_vec(),
-        }))
+        Ok(Response::new(oip::server_metadata()))
     }
 
     async fn model_metadata(
@@ -122,7 +121,7 @@ impl GrpcInferenceService for Inference {
         &self,
         request: Request<ModelInferRequest>,
     ) -> Result<Response<ModelInferResponse>, Status> {
-        let CallContext { request_id, deadline } = context(&request);
+        let CallContext { request_id, deadline, .. } = context(&request);
         let mut message = request.into_inner();
         let caller_id = std::mem::take(&mut message.id);
         let defaults = InferDefaults { edge: Edge::Grpc, deadline };
@@ -138,9 +137,9 @@ impl GrpcInferenceService for Inference {
         let (version, timing) = (prediction.version, prediction.timing);
         let mut response = Response::new(oip::infer_response(prediction, caller_id));
         let metadata = response.metadata_mut();
-        metadata.insert("x-model-version", MetadataValue::from(version.number()));
-        if let Ok(value) = MetadataValue::try_from(server_timing(timing)) {
-            metadata.insert("server-timing", value);
+        metadata.insert(oip::MODEL_VERSION, MetadataValue::from(version.number()));
+        if let Ok(value) = MetadataValue::try_from(oip::server_timing(timing)) {
+            metadata.insert(oip::SERVER_TIMING, value);
         }
         Ok(response)
     }
@@ -172,21 +171,31 @@ impl GrpcInferenceService for Inference {
         &self,
         request: Request<RepositoryIndexRequest>,
     ) -> Result<Response<RepositoryIndexResponse>, Status> {
-        not_served("RepositoryIndex", &request)
+        Ok(Response::new(oip::repository_index(self.pipeline.catalog(), request.get_ref())))
     }
 
     async fn repository_model_load(
         &self,
         request: Request<RepositoryModelLoadRequest>,
     ) -> Result<Response<RepositoryModelLoadResponse>, Status> {
-        not_served("RepositoryModelLoad", &request)
+        let context = context(&request);
+        let RepositoryModelLoadRequest { repository_name: first, model_name: second, parameters } =
+            request.into_inner();
+        let wish = Wish { first, second, parameters };
+        let model_name = self.change(Change::Load, wish, &context).await?;
+        Ok(Response::new(RepositoryModelLoadResponse { model_name, is_loaded: true }))
     }
 
     async fn repository_model_unload(
         &self,
         request: Request<RepositoryModelUnloadRequest>,
     ) -> Result<Response<RepositoryModelUnloadResponse>, Status> {
-        not_served("RepositoryModelUnload", &request)
+        let context = context(&request);
+        let RepositoryModelUnloadRequest { repository_name: first, model_name: second, parameters } =
+            request.into_inner();
+        let wish = Wish { first, second, parameters };
+        let model_name = self.change(Change::Unload, wish, &context).await?;
+        Ok(Response::new(RepositoryModelUnloadResponse { model_name, is_unloaded: true }))
     }
 
     async fn system_shared_memory_status(
@@ -244,15 +253,4 @@ impl GrpcInferenceService for Inference {
     ) -> Result<Response<LogSettingsResponse>, Status> {
         not_served("LogSettings", &request)
     }
-}
-
-/// `Server-Timing` (W3C): durations in milliseconds.
-fn server_timing(timing: Timing) -> String {
-    let ms = |duration: std::time::Duration| duration.as_secs_f64() * 1e3;
-    format!(
-        "queue;dur={:.3}, infer;dur={:.3}, total;dur={:.3}",
-        ms(timing.queue),
-        ms(timing.infer),
-        ms(timing.total)
-    )
 }

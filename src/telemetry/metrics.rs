@@ -1,4 +1,4 @@
-//! Every metric: its name, labels, buckets and help text, and the handles by which it is written.
+//! The handles by which metrics are written, and the scrape that shows them.
 //!
 //! A recorder belongs to one application, not to the process, so that two never mix in a test.
 //! Labels are enums or names of loaded models; this file must never take one from a caller.
@@ -14,88 +14,35 @@ use metrics_exporter_prometheus::{
     BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
+use super::declared::*;
 use crate::domain::ErrorKind;
 
 /// The label under which requests for unknown models count.
 pub const NO_MODEL: &str = "_none";
 
-/// Seconds, 0.5 ms to 10 s, with an edge at 1.0 s.
-const SECONDS: &[f64] =
-    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-/// Rows of a run.
-const ROWS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
-
-/// What kind of series a metric is.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum MetricKind {
-    /// Only grows.
-    Counter,
-    /// A level.
-    Gauge,
-    /// A distribution over fixed buckets.
-    Histogram(&'static [f64]),
-}
-
-/// The declaration of one metric.
-#[derive(Debug, Clone, Copy)]
-pub struct MetricSpec {
-    /// Its name in the exposition.
-    pub name: &'static str,
-    /// Its kind.
-    pub kind: MetricKind,
-    /// Its label names.
-    pub labels: &'static [&'static str],
-    /// Its help text.
-    pub help: &'static str,
-}
-
-macro_rules! declare {
-    ($($id:ident = $name:literal, $kind:expr, [$($label:literal),*], $help:literal;)*) => {
-        $(const $id: &str = $name;)*
-        /// Every metric that the service writes itself; process metrics come beside them.
-        pub const DECLARED: &[MetricSpec] = &[$(MetricSpec {
-            name: $name, kind: $kind, labels: &[$($label),*], help: $help,
-        }),*];
-    };
-}
-
-declare! {
-    REQUESTS = "hilum_requests_total", MetricKind::Counter,
-        ["protocol", "model", "version", "code"], "Inference requests answered, by outcome.";
-    REQUEST_SECONDS = "hilum_request_duration_seconds", MetricKind::Histogram(SECONDS),
-        ["protocol", "model", "version"], "From the head of an inference request to its answer.";
-    STEP_SECONDS = "hilum_step_duration_seconds", MetricKind::Histogram(SECONDS),
-        ["model", "version", "step"], "Time of one step of a prediction.";
-    BATCH_SIZE = "hilum_batch_size", MetricKind::Histogram(ROWS),
-        ["model", "version"], "Rows of a run of the model.";
-    QUEUE_DEPTH = "hilum_queue_depth", MetricKind::Gauge,
-        ["model", "version"], "Rows that wait for a run.";
-    INFLIGHT = "hilum_inflight_requests", MetricKind::Gauge,
-        ["protocol"], "Requests accepted and not yet answered.";
-    REJECTED = "hilum_rejected_total", MetricKind::Counter,
-        ["model", "version", "reason"], "Inference requests refused or given up, by reason.";
-    ROWS_TOTAL = "hilum_rows_total", MetricKind::Counter,
-        ["model", "version"], "Rows predicted.";
-    INPUT_COPIES = "hilum_input_copies_total", MetricKind::Counter,
-        ["model", "version", "reason"],
-        "Input tensors copied before a run: packed with others, or not aligned in their message.";
-    MODEL_INFO = "hilum_model_info", MetricKind::Gauge,
-        ["model", "version", "bundle", "alias", "provider"], "1 for each version that is served.";
-    READY = "hilum_ready", MetricKind::Gauge, [], "1 while the service is ready.";
-    BUILD_INFO = "hilum_build_info", MetricKind::Gauge, ["version"], "1; the label is the release.";
-}
-
 /// The protocol that a request came by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Edge {
-    /// gRPC.
+    /// gRPC, gRPC-Web included.
     Grpc,
+    /// REST.
+    Http,
 }
 
 impl Edge {
+    const ALL: [Edge; 2] = [Edge::Grpc, Edge::Http];
+
     const fn name(self) -> &'static str {
         match self {
             Edge::Grpc => "grpc",
+            Edge::Http => "http",
+        }
+    }
+
+    const fn index(self) -> usize {
+        match self {
+            Edge::Grpc => 0,
+            Edge::Http => 1,
         }
     }
 }
@@ -131,7 +78,7 @@ struct Inner {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
     process: metrics_process::Collector,
-    inflight: Gauge,
+    inflight: [Gauge; Edge::ALL.len()],
     ready: Gauge,
     no_model: ModelMetrics,
 }
@@ -142,6 +89,21 @@ impl std::fmt::Debug for Metrics {
     }
 }
 
+/// What is shown of a version that is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelInfo {
+    /// Its model.
+    pub model: String,
+    /// Its number.
+    pub version: String,
+    /// Its bundle's digest.
+    pub bundle: String,
+    /// `champion` or nothing.
+    pub alias: &'static str,
+    /// The execution provider that runs it.
+    pub provider: &'static str,
+}
+
 /// The handles of one model version.
 #[derive(Debug, Clone)]
 pub struct ModelMetrics(Arc<Handles>);
@@ -150,14 +112,15 @@ struct Handles {
     model: String,
     version: String,
     recorder: OnceLock<std::sync::Weak<Inner>>,
-    duration: Histogram,
+    duration: [Histogram; Edge::ALL.len()],
     steps: [Histogram; Step::ALL.len()],
     batch_size: Histogram,
     queue_depth: Gauge,
+    memory: Gauge,
     rows: Counter,
     copies_packed: Counter,
     copies_unaligned: Counter,
-    by_code: [OnceLock<Counter>; ErrorKind::ALL.len() + 1],
+    by_code: [[OnceLock<Counter>; ErrorKind::ALL.len() + 1]; Edge::ALL.len()],
 }
 
 impl std::fmt::Debug for Handles {
@@ -200,8 +163,9 @@ impl Metrics {
         metrics::with_local_recorder(&recorder, || process.describe());
         let build = key(BUILD_INFO, &[("version", env!("CARGO_PKG_VERSION"))]);
         recorder.register_gauge(&build, &METADATA).set(1.0);
-        let inflight = [("protocol", Edge::Grpc.name())];
-        let inflight = recorder.register_gauge(&key(INFLIGHT, &inflight), &METADATA);
+        let inflight = Edge::ALL.map(|edge| {
+            recorder.register_gauge(&key(INFLIGHT, &[("protocol", edge.name())]), &METADATA)
+        });
         let ready = recorder.register_gauge(&key(READY, &[]), &METADATA);
         let no_model = handles(&recorder, NO_MODEL, NO_MODEL);
         let handle = recorder.handle();
@@ -223,30 +187,24 @@ impl Metrics {
         self.0.no_model.clone()
     }
 
-    /// Says that a version is served: by which bundle, alias and execution provider.
-    pub fn model_info(
-        &self,
-        model: &str,
-        version: &str,
-        bundle: &str,
-        alias: &str,
-        provider: &str,
-    ) {
+    /// Shows a version that is served (1) or not any more (0).
+    pub fn model_info(&self, info: &ModelInfo, served: bool) {
         let labels = [
-            ("model", model),
-            ("version", version),
-            ("bundle", bundle),
-            ("alias", alias),
-            ("provider", provider),
+            ("model", info.model.as_str()),
+            ("version", &info.version),
+            ("bundle", &info.bundle),
+            ("alias", info.alias),
+            ("provider", info.provider),
         ];
-        self.0.recorder.register_gauge(&key(MODEL_INFO, &labels), &METADATA).set(1.0);
+        let gauge = self.0.recorder.register_gauge(&key(MODEL_INFO, &labels), &METADATA);
+        gauge.set(if served { 1.0 } else { 0.0 });
     }
 
     /// Counts a request in flight until the answer is dropped.
     pub fn inflight(&self, edge: Edge) -> InflightGuard {
-        let Edge::Grpc = edge;
-        self.0.inflight.increment(1.0);
-        InflightGuard(self.0.inflight.clone())
+        let gauge = &self.0.inflight[edge.index()];
+        gauge.increment(1.0);
+        InflightGuard(gauge.clone())
     }
 
     /// Shows whether the service is ready.
@@ -275,15 +233,16 @@ fn handles(recorder: &PrometheusRecorder, model: &str, version: &str) -> ModelMe
     let with = |name, value| [labels[0], labels[1], (name, value)];
     let counter = |name, labels: &[_]| recorder.register_counter(&key(name, labels), &METADATA);
     let histogram = |name, labels: &[_]| recorder.register_histogram(&key(name, labels), &METADATA);
-    let duration = [("protocol", Edge::Grpc.name()), labels[0], labels[1]];
+    let duration = |edge: Edge| [("protocol", edge.name()), labels[0], labels[1]];
     ModelMetrics(Arc::new(Handles {
         model: model.to_owned(),
         version: version.to_owned(),
         recorder: OnceLock::new(),
-        duration: histogram(REQUEST_SECONDS, &duration),
+        duration: Edge::ALL.map(|edge| histogram(REQUEST_SECONDS, &duration(edge))),
         steps: Step::ALL.map(|step| histogram(STEP_SECONDS, &with("step", step.name()))),
         batch_size: histogram(BATCH_SIZE, &labels),
         queue_depth: recorder.register_gauge(&key(QUEUE_DEPTH, &labels), &METADATA),
+        memory: recorder.register_gauge(&key(MODEL_MEMORY, &labels), &METADATA),
         rows: counter(ROWS_TOTAL, &labels),
         copies_packed: counter(INPUT_COPIES, &with("reason", "packed")),
         copies_unaligned: counter(INPUT_COPIES, &with("reason", "unaligned")),
@@ -311,13 +270,13 @@ impl ModelMetrics {
         let code = outcome.map_or_else(|kind| kind.name(), |()| "OK");
         let Some(inner) = self.0.recorder.get().and_then(std::sync::Weak::upgrade) else { return };
         let (model, version) = (self.0.model.as_str(), self.0.version.as_str());
-        let counter = self.0.by_code[index].get_or_init(|| {
+        let counter = self.0.by_code[edge.index()][index].get_or_init(|| {
             let labels =
                 [("protocol", edge.name()), ("model", model), ("version", version), ("code", code)];
             inner.recorder.register_counter(&key(REQUESTS, &labels), &METADATA)
         });
         counter.increment(1);
-        self.0.duration.record(took.as_secs_f64());
+        self.0.duration[edge.index()].record(took.as_secs_f64());
         if outcome.is_err() {
             let labels = [("model", model), ("version", version), ("reason", code)];
             inner.recorder.register_counter(&key(REJECTED, &labels), &METADATA).increment(1);
@@ -341,6 +300,19 @@ impl ModelMetrics {
         self.0.queue_depth.set(rows as f64);
     }
 
+    /// Shows what the version's weights take.
+    pub fn memory_bytes(&self, bytes: u64) {
+        self.0.memory.set(bytes as f64);
+    }
+
+    /// Counts a load on another execution provider than `wanted`.
+    pub fn provider_fallback(&self, wanted: &str) {
+        let Some(inner) = self.0.recorder.get().and_then(std::sync::Weak::upgrade) else { return };
+        let (model, version) = (self.0.model.as_str(), self.0.version.as_str());
+        let labels = [("model", model), ("version", version), ("reason", wanted)];
+        inner.recorder.register_counter(&key(PROVIDER_FALLBACKS, &labels), &METADATA).increment(1);
+    }
+
     /// Counts an input that was copied to stand beside others.
     pub fn packed(&self) {
         self.0.copies_packed.increment(1);
@@ -353,31 +325,4 @@ impl ModelMetrics {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_scrape_shows_what_was_counted_and_only_declared_names() {
-        let metrics = Metrics::new().unwrap();
-        let model = metrics.model("mnist", "2");
-        model.answered(Edge::Grpc, Ok(()), Duration::from_millis(2));
-        model.answered(Edge::Grpc, Err(ErrorKind::Overloaded), Duration::from_millis(2));
-        model.ran(7);
-        let text = metrics.render();
-        let labels = r#"protocol="grpc",model="mnist",version="2""#;
-        assert!(
-            text.contains(&format!("hilum_requests_total{{{labels},code=\"OK\"}} 1")),
-            "{text}"
-        );
-        assert!(text.contains("code=\"OVERLOADED\"} 1"));
-        assert!(
-            text.contains(&format!("hilum_request_duration_seconds_bucket{{{labels},le=\"1\"}} 2"))
-        );
-        assert!(text.contains("hilum_batch_size_sum{model=\"mnist\",version=\"2\"} 7"));
-        assert!(text.contains("process_resident_memory_bytes"));
-        for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE hilum_")) {
-            let name = format!("hilum_{}", line.split(' ').next().unwrap());
-            assert!(DECLARED.iter().any(|spec| spec.name == name), "{name}");
-        }
-    }
-}
+mod tests;

@@ -3,7 +3,9 @@
 //! Parts take a handle to the metrics they write; names, labels and buckets are declared once.
 //! This room must never carry anything that a caller chooses freely: no label, no log field.
 
+mod declared;
 pub mod logs;
 pub mod metrics;
 
-pub use metrics::{Edge, Metrics, ModelMetrics, NO_MODEL, Outcome, Step};
+pub use declared::{DECLARED, MetricKind, MetricSpec};
+pub use metrics::{Edge, Metrics, ModelInfo, ModelMetrics, NO_MODEL, Outcome, Step};

@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use hilum::batcher::{BatchError, BatchLimits, BatchRequest, Batcher, BatcherOptions, Pending};
+use hilum::batcher::{
+    BatchError, BatchLimits, BatchRequest, BatchShape, Batcher, BatcherOptions, Pending, Priority,
+};
 use hilum::domain::{DataType, Tensor};
 use hilum::engine::{Engine, EngineFactory, FakeEngine, OutputSet, Script};
 use hilum::lifecycle::{Clock, CorePermits, ManualClock};
@@ -25,6 +27,10 @@ impl Gate {
     fn open(&self) {
         *self.open.lock().unwrap() = true;
         self.changed.notify_all();
+    }
+
+    fn close(&self) {
+        *self.open.lock().unwrap() = false;
     }
 
     fn pass(&self) {
@@ -68,7 +74,7 @@ fn bench(instances: usize, script: Script) -> Bench {
             queue_bytes: 1 << 20,
         },
         threads_per_run: 1,
-        batched: true,
+        shape: BatchShape::Free,
     };
     let clock = Arc::new(ManualClock::default());
     let metrics = Metrics::new().unwrap().model("fake", "1");
@@ -100,7 +106,12 @@ fn request(
     let data = bytes_of(&rows(id, count, width)).into();
     let input = Tensor::new(DataType::Fp32, vec![count, width], data).unwrap();
     let deadline = deadline.map(|after| bench.clock.now() + after);
-    BatchRequest { inputs: vec![input], outputs: OutputSet::default().with(0), deadline }
+    BatchRequest {
+        inputs: vec![input],
+        outputs: OutputSet::default().with(0),
+        deadline,
+        priority: Priority::default(),
+    }
 }
 
 fn right(answer: &[Tensor], id: f32, count: usize, width: usize) -> bool {
@@ -155,7 +166,7 @@ proptest! {
                     queued += call.rows;
                     waiting.push((id, call.clone(), Some(pending)));
                 }
-                Err(BatchError::Overloaded { .. }) => {
+                Err(BatchError::Overloaded { .. } | BatchError::Unreachable { .. }) => {
                     prop_assert!(queued + call.rows > QUEUE_ROWS);
                     dead.insert(id as u32);
                 }
@@ -252,4 +263,111 @@ fn a_full_queue_refuses_and_makes_room_for_the_living() {
     for (n, pending) in waiting.into_iter().enumerate() {
         assert!(right(&pending.wait().unwrap().outputs, (n * 100) as f32, 8, 1));
     }
+}
+
+#[test]
+fn an_urgent_request_is_run_before_the_others_and_each_level_in_order() {
+    let bench = bench(1, Script::default());
+    let blocker = bench.batcher.submit(request(1e6, 1, 1, None, &bench)).unwrap();
+    while bench.script.runs.load(Ordering::SeqCst) < 1 {
+        std::thread::yield_now();
+    }
+    // Eight rows each, so that each is a run of its own.
+    let levels = [0, 3, 1, 2, 3, 1];
+    let pending: Vec<Pending> = levels
+        .iter()
+        .enumerate()
+        .map(|(n, level)| {
+            let priority = Priority::of(*level).unwrap();
+            let request = request((n * 100) as f32, 8, 1, None, &bench);
+            bench.batcher.submit(BatchRequest { priority, ..request }).unwrap()
+        })
+        .collect();
+    bench.gate.open();
+    blocker.wait().unwrap();
+    for (n, pending) in pending.into_iter().enumerate() {
+        assert!(right(&pending.wait().unwrap().outputs, (n * 100) as f32, 8, 1));
+    }
+    let seen = bench.seen.lock().unwrap();
+    let order: Vec<u32> = seen[1..].chunks(8).map(|run| run[0] as u32 / 100).collect();
+    assert_eq!(order, [2, 5, 0, 3, 1, 4]);
+    assert!(Priority::of(4).is_none());
+}
+
+#[test]
+fn a_deadline_that_the_queue_ahead_outlasts_is_refused_at_once() {
+    let bench = bench(1, Script::default());
+    let submit = |id: f32, deadline| bench.batcher.submit(request(id, 1, 1, deadline, &bench));
+    let wait_for_runs = |runs| {
+        while bench.script.runs.load(Ordering::SeqCst) < runs {
+            std::thread::yield_now();
+        }
+    };
+    // A run that takes 30 ms or more is what the batcher knows of the cost.
+    let first = submit(0.0, None).unwrap();
+    wait_for_runs(1);
+    std::thread::sleep(Duration::from_millis(30));
+    bench.gate.open();
+    first.wait().unwrap();
+    bench.gate.close();
+    let running = submit(100.0, None).unwrap();
+    wait_for_runs(2);
+    let soon = Some(Duration::from_millis(1));
+    let head = submit(200.0, soon).expect("nothing is queued ahead of it");
+    let refused = submit(300.0, soon).unwrap_err();
+    assert!(matches!(refused, BatchError::Unreachable { .. }), "{refused}");
+    assert!(refused.to_string().contains("longer than the deadline allows"), "{refused}");
+    let patient = submit(400.0, Some(Duration::from_secs(3600))).unwrap();
+    bench.gate.open();
+    for pending in [running, head, patient] {
+        pending.wait().unwrap();
+    }
+}
+
+/// Two models share one core: a flood of one does not keep the other from its turn.
+#[test]
+fn a_flood_of_one_model_leaves_every_other_turn_to_another() {
+    let permits = CorePermits::new(1);
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let gate = Arc::new(Gate::default());
+    let start = |name: &'static str| {
+        let (order, gate) = (Arc::clone(&order), Arc::clone(&gate));
+        let before_run: hilum::engine::BeforeRun = Box::new(move |_| {
+            gate.pass();
+            order.lock().unwrap().push(name);
+            // Long enough for the other worker's thread to wake up.
+            std::thread::sleep(Duration::from_millis(2));
+        });
+        let script = Arc::new(Script { before_run: Some(before_run), ..Script::default() });
+        let factory: EngineFactory =
+            Arc::new(move || Ok(Box::new(FakeEngine::new(Arc::clone(&script))) as Box<dyn Engine>));
+        let engines = vec![factory().unwrap()];
+        let limits = BatchLimits {
+            max_batch: 1,
+            max_run: Duration::from_secs(3600),
+            queue_rows: 64,
+            queue_bytes: 1 << 20,
+        };
+        let options = BatcherOptions { limits, threads_per_run: 1, shape: BatchShape::Free };
+        let clock = Arc::new(ManualClock::default());
+        let metrics = Metrics::new().unwrap().model(name, "1");
+        Batcher::start(name, engines, &factory, options, &permits, clock, metrics).unwrap()
+    };
+    let (flooded, quiet) = (start("flooded"), start("quiet"));
+    let submit = |batcher: &Batcher| {
+        let data = bytes_of(&[1.0]).into();
+        let input = Tensor::new(DataType::Fp32, vec![1, 1], data).unwrap();
+        let outputs = OutputSet::default().with(0);
+        let priority = Priority::default();
+        batcher
+            .submit(BatchRequest { inputs: vec![input], outputs, deadline: None, priority })
+            .unwrap()
+    };
+    let flood: Vec<Pending> = (0..50).map(|_| submit(&flooded)).collect();
+    let few: Vec<Pending> = (0..5).map(|_| submit(&quiet)).collect();
+    gate.open();
+    flood.into_iter().chain(few).for_each(|pending| drop(pending.wait().unwrap()));
+    let order = order.lock().unwrap();
+    let last = order.iter().rposition(|name| *name == "quiet").unwrap();
+    assert!(last <= 30, "the quiet model's fifth run was number {last}: {order:?}");
 }

@@ -34,7 +34,7 @@ fn the_sample_configuration_is_read() {
 #[test]
 fn every_metric_is_documented() {
     let mut table = String::from("| metric | labels | meaning |\n|---|---|---|\n");
-    for spec in hilum::telemetry::metrics::DECLARED {
+    for spec in hilum::telemetry::DECLARED {
         let labels = spec.labels.join(", ");
         table.push_str(&format!("| `{}` | {labels} | {} |\n", spec.name, spec.help));
     }
@@ -42,7 +42,7 @@ fn every_metric_is_documented() {
         "# Metrics\n\nPort 8002, `/metrics`, Prometheus text format. Durations are in seconds, in \
          fixed buckets with an edge at 1.0 s. A label's value is never chosen by a caller: requests \
          for unknown models count under `_none`. Process metrics (`process_*`) come beside these. \
-         This page is made from `src/telemetry/metrics.rs`.\n\n{table}"
+         This page is made from `src/telemetry/declared.rs`.\n\n{table}"
     );
     same("docs/metrics.md", &text);
 }

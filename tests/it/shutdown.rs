@@ -1,9 +1,6 @@
 //! SIGTERM under load, on the real process: not ready first, nothing accepted is lost, exit 0 within
 //! the bound, although an idle connection is open.
 
-use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -12,72 +9,13 @@ use hilum::proto::inference::grpc_inference_service_client::GrpcInferenceService
 use tokio::task::JoinSet;
 use tonic::Code;
 
-use crate::harness::{PATIENCE, connect, get, request, root};
-
-struct Process {
-    child: Child,
-    grpc: SocketAddr,
-    metrics: SocketAddr,
-}
-
-/// Starts the binary and reads its addresses from its own log line.
-fn start(grace: &str, timeout: &str) -> Process {
-    let child = Command::new(env!("CARGO_BIN_EXE_hilum"))
-        .arg("serve")
-        .current_dir(root())
-        .env("HILUM__SERVER__GRPC_ADDRESS", "127.0.0.1:0")
-        .env("HILUM__SERVER__METRICS_ADDRESS", "127.0.0.1:0")
-        .env("HILUM__SERVER__DRAIN_GRACE", grace)
-        .env("HILUM__SERVER__SHUTDOWN_TIMEOUT", timeout)
-        .env("HILUM__TELEMETRY__LOG_FORMAT", "json")
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
-    let mut process = Process { child, grpc: unknown, metrics: unknown };
-    let mut lines = BufReader::new(process.child.stderr.take().unwrap()).lines();
-    let listening = lines.by_ref().find_map(|line| {
-        let event: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
-        (event["message"] == "listening").then_some(event)
-    });
-    let listening = listening.expect("the process says where it listens");
-    let address = |key: &str| listening[key].as_str().unwrap().parse().unwrap();
-    (process.grpc, process.metrics) = (address("grpc"), address("metrics"));
-    // The log must be read on, or the process would block on a full pipe.
-    std::thread::spawn(move || lines.for_each(drop));
-    process
-}
-
-impl Process {
-    async fn wait_ready(&self) {
-        let deadline = Instant::now() + PATIENCE;
-        while get(self.metrics, "/readyz").await.0 != 200 {
-            assert!(Instant::now() < deadline);
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    fn terminate(&self) {
-        let id = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
-    }
-
-    /// The exit status, once there is one.
-    fn ended(&mut self) -> Option<std::process::ExitStatus> {
-        self.child.try_wait().unwrap()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use crate::harness::{PATIENCE, connect, get, request};
+use crate::process::Process;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_under_load_loses_nothing_and_exits_in_time() {
-    let mut process = start("500ms", "8s");
+    let mut process =
+        Process::start(&[("SERVER__DRAIN_GRACE", "500ms"), ("SERVER__SHUTDOWN_TIMEOUT", "8s")]);
     process.wait_ready().await;
     let idle = connect(process.grpc).await;
     GrpcInferenceServiceClient::new(idle.clone()).model_infer(request(1, 1)).await.unwrap();
@@ -137,7 +75,8 @@ async fn sigterm_under_load_loses_nothing_and_exits_in_time() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_signal_cuts_the_grace_short() {
-    let mut process = start("60s", "70s");
+    let mut process =
+        Process::start(&[("SERVER__DRAIN_GRACE", "60s"), ("SERVER__SHUTDOWN_TIMEOUT", "70s")]);
     process.wait_ready().await;
     let begun = Instant::now();
     process.terminate();

@@ -1,0 +1,76 @@
+//! Every metric: its name, labels, buckets and help text, once.
+//!
+//! `docs/metrics.md` is made from this list.
+//! This file must never declare a label that a caller can fill in.
+
+/// Seconds, 0.5 ms to 10 s, with an edge at 1.0 s.
+const SECONDS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Rows of a run.
+const ROWS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
+/// What kind of series a metric is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum MetricKind {
+    /// Only grows.
+    Counter,
+    /// A level.
+    Gauge,
+    /// A distribution over fixed buckets.
+    Histogram(&'static [f64]),
+}
+
+/// The declaration of one metric.
+#[derive(Debug, Clone, Copy)]
+pub struct MetricSpec {
+    /// Its name in the exposition.
+    pub name: &'static str,
+    /// Its kind.
+    pub kind: MetricKind,
+    /// Its label names.
+    pub labels: &'static [&'static str],
+    /// Its help text.
+    pub help: &'static str,
+}
+
+macro_rules! declare {
+    ($($id:ident = $name:literal, $kind:expr, [$($label:literal),*], $help:literal;)*) => {
+        $(pub(super) const $id: &str = $name;)*
+        /// Every metric that the service writes itself; process metrics come beside them.
+        pub const DECLARED: &[MetricSpec] = &[$(MetricSpec {
+            name: $name, kind: $kind, labels: &[$($label),*], help: $help,
+        }),*];
+    };
+}
+
+declare! {
+    REQUESTS = "hilum_requests_total", MetricKind::Counter,
+        ["protocol", "model", "version", "code"], "Inference requests answered, by outcome.";
+    REQUEST_SECONDS = "hilum_request_duration_seconds", MetricKind::Histogram(SECONDS),
+        ["protocol", "model", "version"], "From the head of an inference request to its answer.";
+    STEP_SECONDS = "hilum_step_duration_seconds", MetricKind::Histogram(SECONDS),
+        ["model", "version", "step"], "Time of one step of a prediction.";
+    BATCH_SIZE = "hilum_batch_size", MetricKind::Histogram(ROWS),
+        ["model", "version"], "Rows of a run of the model.";
+    QUEUE_DEPTH = "hilum_queue_depth", MetricKind::Gauge,
+        ["model", "version"], "Rows that wait for a run.";
+    INFLIGHT = "hilum_inflight_requests", MetricKind::Gauge,
+        ["protocol"], "Requests accepted and not yet answered.";
+    REJECTED = "hilum_rejected_total", MetricKind::Counter,
+        ["model", "version", "reason"], "Inference requests refused or given up, by reason.";
+    ROWS_TOTAL = "hilum_rows_total", MetricKind::Counter,
+        ["model", "version"], "Rows predicted.";
+    INPUT_COPIES = "hilum_input_copies_total", MetricKind::Counter,
+        ["model", "version", "reason"],
+        "Input tensors copied before a run: packed with others, or not aligned in their message.";
+    MODEL_INFO = "hilum_model_info", MetricKind::Gauge,
+        ["model", "version", "bundle", "alias", "provider"],
+        "1 for each version that is served, 0 once it is not any more.";
+    MODEL_MEMORY = "hilum_model_memory_bytes", MetricKind::Gauge,
+        ["model", "version"], "Bytes of a version's weights, in all its engines.";
+    PROVIDER_FALLBACKS = "hilum_provider_fallbacks_total", MetricKind::Counter,
+        ["model", "version", "reason"],
+        "Loads on another execution provider than the preferred one, which the reason names.";
+    READY = "hilum_ready", MetricKind::Gauge, [], "1 while the service is ready.";
+    BUILD_INFO = "hilum_build_info", MetricKind::Gauge, ["version"], "1; the label is the release.";
+}
