@@ -14,3 +14,4 @@ mod protocol;
 mod rows;
 mod shapes;
 mod shutdown;
+mod traces;
