@@ -27,7 +27,11 @@ use crate::lifecycle::{
 };
 use crate::pipeline::{Admission, Pipeline};
 use crate::rpc::{self, GrpcEdge, ReflectionError, RpcParts};
-use crate::telemetry::Metrics;
+use crate::telemetry::traces::{TraceSettings, TracesError};
+use crate::telemetry::{Metrics, Traces};
+
+/// How long the connections of the probes may take to end.
+const PROBES_END: Duration = Duration::from_millis(200);
 
 pub use listeners::{Addresses, Listeners};
 
@@ -62,6 +66,9 @@ pub enum AppError {
     /// The metrics are declared wrongly: a bug of the build.
     #[error("metrics: {0}")]
     Metrics(String),
+    /// Traces cannot be sent.
+    #[error(transparent)]
+    Traces(#[from] TracesError),
     /// The descriptors are wrong: a bug of the build.
     #[error(transparent)]
     Reflection(#[from] ReflectionError),
@@ -77,6 +84,8 @@ pub struct App {
     readiness: Readiness,
     shutdown: Shutdown,
     limits: ConnectionLimits,
+    traces: Traces,
+    flush_bound: Duration,
     poll: Option<Duration>,
     drain_grace: Duration,
     shutdown_timeout: Duration,
@@ -130,12 +139,14 @@ impl App {
         let admission = Admission::new(config.limits.max_inflight_requests.get(), shutdown.clone());
         let pipeline =
             Pipeline::new(catalog.clone(), admission, Arc::clone(&clock), metrics.clone());
+        let traces = Traces::new(&trace_settings(config), &metrics, Arc::clone(&clock))?;
         let grpc = rpc::service(&RpcParts {
             pipeline: pipeline.clone(),
             readiness: readiness.clone(),
             shutdown: shutdown.clone(),
-            clock,
+            clock: Arc::clone(&clock),
             max_message_bytes: config.limits.max_message_bytes.get(),
+            traces: traces.clone(),
         })?;
         let api = ApiParts {
             pipeline,
@@ -146,6 +157,8 @@ impl App {
             },
             max_header_list_bytes: config.limits.max_header_list_bytes.get() as usize,
             cors_allowed_origins: config.server.cors_origins(),
+            clock,
+            traces: traces.clone(),
         };
         Ok(Self {
             listeners,
@@ -156,6 +169,8 @@ impl App {
             readiness,
             shutdown,
             limits: connection_limits(config),
+            traces,
+            flush_bound: config.telemetry.otlp_timeout,
             poll: (config.models.control == ModelControl::Poll)
                 .then_some(config.models.poll_interval),
             drain_grace: config.server.drain_grace,
@@ -178,7 +193,7 @@ impl App {
 
     /// Serves until `signal` resolves, then ends in good order: not ready first, requests still
     /// accepted for `drain_grace` (cut short if `signal` resolves once more), then GOAWAY, what is
-    /// in flight, the connections, the engines; all within `shutdown_timeout`.
+    /// in flight, the connections, the engines, the traces; all within `shutdown_timeout`.
     pub async fn run_until<S, F>(self, mut signal: S)
     where
         S: FnMut() -> F,
@@ -186,6 +201,7 @@ impl App {
     {
         let Self { listeners, grpc, api, probes, .. } = self;
         let Self { catalog, readiness, shutdown, limits, poll, .. } = self;
+        let traces = self.traces;
         // Not ready before the first model has said so, even for an instant.
         let models = readiness.hold("models");
         let loading = {
@@ -243,10 +259,14 @@ impl App {
         if tokio::time::timeout_at(end, engines).await.is_err() {
             tracing::warn!("a run of a model outlasts the bound and is left behind");
         }
+        // The last spans are those of the last runs; the probes' end keeps its share of the bound.
+        let left = end.saturating_duration_since(Instant::now()).saturating_sub(PROBES_END);
+        let bound = left.min(self.flush_bound);
+        let _ = tokio::task::spawn_blocking(move || traces.flush(bound)).await;
         upkeep.abort();
         loading.abort();
         probes_shutdown.abort();
-        let _ = tokio::time::timeout(Duration::from_millis(200), probes).await;
+        let _ = tokio::time::timeout(PROBES_END, probes).await;
         tracing::info!(took = ?begun.elapsed(), "stopped");
     }
 }
@@ -286,6 +306,18 @@ fn require_providers(providers: &[Provider]) -> Result<(), AppError> {
         }
     }
     Ok(())
+}
+
+fn trace_settings(config: &Config) -> TraceSettings {
+    let telemetry = &config.telemetry;
+    TraceSettings {
+        endpoint: telemetry.otlp_endpoint.clone(),
+        timeout: telemetry.otlp_timeout,
+        ratio: telemetry.trace_ratio,
+        queue: telemetry.trace_queue.get(),
+        batch: telemetry.trace_batch.get(),
+        interval: telemetry.trace_interval,
+    }
 }
 
 fn connection_limits(config: &Config) -> ConnectionLimits {

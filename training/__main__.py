@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 from . import recipes
@@ -64,9 +65,9 @@ def _add_recipe(parser: argparse.ArgumentParser, command: str) -> None:
 
 
 def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise ValueError
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer from 1")
+    return int(text)
 
 
 def _seeds(text: str) -> tuple[int, ...]:
@@ -78,8 +79,8 @@ def _train(options: argparse.Namespace) -> int:
     from .evaluation import summary
     from .train import Options, train
 
-    names = Options.__dataclass_fields__
-    entry = train(recipes.recipe(options.command), Options(**{name: getattr(options, name) for name in names}))
+    chosen = Options(**{field.name: getattr(options, field.name) for field in fields(Options)})
+    entry = train(recipes.recipe(options.command), chosen)
     print(f"{summary(entry)}\nwritten: {options.out}")
     return 0
 

@@ -16,6 +16,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+import jsonschema
+
 from .errors import TrainingError
 from .model_file import INPUT, OUTPUT
 from .provenance import Provenance
@@ -46,7 +48,11 @@ def staged(out: Path) -> Iterator[Path]:
         if out.exists():
             old = aside.with_name(aside.name.replace("partial", "old"))
             out.rename(old)
-            aside.rename(out)
+            try:
+                aside.rename(out)
+            except OSError:
+                old.rename(out)
+                raise
             shutil.rmtree(old)
         else:
             aside.rename(out)
@@ -80,12 +86,12 @@ def manifest(recipe: Recipe, version: str, model: Path, provenance: Provenance) 
 
 
 def validate(contents: dict, schema: Path = _SCHEMA) -> None:
-    """Check a manifest against the schema that the service's types generate; without the file nothing is checked."""
-    if not schema.exists():
-        return
-    import jsonschema
-
-    validator = jsonschema.Draft202012Validator(json.loads(schema.read_text(encoding="utf-8")))
+    """Check a manifest against the schema that the service's types generate."""
+    try:
+        rules = json.loads(schema.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{schema}: the manifest's schema cannot be read ({error})") from error
+    validator = jsonschema.Draft202012Validator(rules)
     problems = [f"{error.json_path}: {error.message}" for error in validator.iter_errors(contents)]
     if problems:
         raise TrainingError(f"bundle.toml would not fit {schema.name}: {'; '.join(problems)}")
@@ -123,7 +129,8 @@ def to_json(contents: dict) -> str:
 def write_sums(folder: Path) -> None:
     """SHA256SUMS over every other file, as `sha256sum` writes it, sorted by name."""
     files = sorted(path.name for path in folder.iterdir() if path.name != "SHA256SUMS")
-    (folder / "SHA256SUMS").write_text("".join(f"{sha256(folder / name)}  {name}\n" for name in files))
+    lines = "".join(f"{sha256(folder / name)}  {name}\n" for name in files)
+    (folder / "SHA256SUMS").write_text(lines, encoding="utf-8", newline="\n")
 
 
 def sha256(path: Path) -> str:

@@ -27,6 +27,7 @@ class Story:
     runs: list[Trained]
     rows: tuple[int, int]
     epochs: int
+    threads: int
     evaluation: dict
     provenance: Provenance
     commands: tuple[str, str]
@@ -43,7 +44,7 @@ def render(story: Story, model: Path) -> str:
         f"images and test labels files, one after the other): `{story.provenance.data_digest}`.",
         "## Network\n\n" + _network(model),
         "## Training\n\n" + _training(story),
-        "## Figures\n\n" + _figures(story.evaluation),
+        "## Figures\n\n" + figures(story.evaluation),
         "## Limits\n\n" + "\n".join(f"- {limit}" for limit in card.limits),
         "## Repeat it\n\n" + _repeat(story),
     ]
@@ -72,10 +73,11 @@ def _training(story: Story) -> str:
     train, validation = story.rows
     epochs = f"{story.epochs} epochs" if story.epochs > 1 else "1 epoch"
     seeds = f"{len(story.runs)} seeds were" if len(story.runs) > 1 else "One seed was"
+    threads = f"{story.threads} threads" if story.threads > 1 else "1 thread"
     lines = [
         f"{recipe.card.training} Batch size {recipe.batch_size}, {epochs} over {train:,} images; the last "
         f"{validation:,} images of the training file were held out for validation. "
-        f"{story.provenance.framework}; {best.seconds:.0f} s on CPU.",
+        f"{story.provenance.framework}; {best.seconds:.0f} s on CPU with {threads}.",
         f"{seeds} trained. The bundle is the one with the best validation accuracy (at a tie the lowest log loss); "
         "the test images were looked at only after that choice.",
         "| seed | validation accuracy | validation log loss | |\n|---:|---:|---:|---|\n"
@@ -87,7 +89,8 @@ def _training(story: Story) -> str:
     return "\n\n".join(lines)
 
 
-def _figures(evaluation: dict) -> str:
+def figures(evaluation: dict) -> str:
+    """The figures of an evaluation.json as the card shows them."""
     entry, difference = evaluation["datasets"][0], evaluation["framework_max_difference"]
     lines = ["| metric | value | 95 % interval | n |", "|---|---:|---|---:|"]
     for metric in entry["metrics"]:

@@ -18,7 +18,8 @@ from tqdm import tqdm
 from . import metrics
 from .data import Split
 from .errors import TrainingError
-from .learners import Learner, seed_everything
+from .learners import Learner, seed_everything, threads
+from .provenance import code_commit
 from .recipe import Recipe
 
 
@@ -116,9 +117,17 @@ def train_seeds(
 ) -> list[Trained]:
     """Train every seed; best validation result first."""
     _ignore_by_git(checkpoints)
+    # Whatever the weights depend on: a checkpoint that was made otherwise would end in a model that no card describes.
+    common = {
+        "batch_size": recipe.batch_size,
+        "code": code_commit(),
+        "data": digest,
+        "threads": threads(),
+        "train_rows": len(train),
+    }
     runs = []
     for seed in seeds:
-        settings = {"batch_size": recipe.batch_size, "data": digest, "train_rows": len(train), "seed": seed}
+        settings = common | {"seed": seed}
         checkpoint = Checkpoint(checkpoints / f"{recipe.command}-seed{seed}", settings)
         runs.append(train_seed(recipe, train, validation, seed, epochs, checkpoint))
     return sorted(runs, key=lambda run: run.rank, reverse=True)
@@ -133,4 +142,5 @@ def forget(recipe: Recipe, checkpoints: Path) -> None:
 def _ignore_by_git(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     # Wherever the user puts the folder, its contents stay out of version control.
-    (folder / ".gitignore").write_text("*\n")
+    if not (ignored := folder / ".gitignore").exists():
+        ignored.write_text("*\n")

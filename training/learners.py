@@ -48,6 +48,11 @@ def seed_everything(seed: int) -> None:
     keras.utils.set_random_seed(seed)
 
 
+def threads() -> int:
+    """Threads that compute: torch splits sums between them, so that their number shows in the weights."""
+    return torch.get_num_threads()
+
+
 class KerasLearner:
     """A compiled Keras model that ends in softmax and takes one-hot labels."""
 

@@ -23,11 +23,18 @@ class Provenance:
     previous_version: str | None = None
 
 
-def code_commit() -> str:
-    """The commit that the working tree is at, or `uncommitted` where there is none to name."""
-    command = ["git", "rev-parse", "--verify", "--quiet", "HEAD"]
+def code_commit(folder: Path = Path(__file__).parent) -> str:
+    """The commit that holds `folder` as it is, or `uncommitted` where there is none.
+
+    Only this folder counts: a bundle that was just written beside it does not change the code that wrote it.
+    """
     try:
-        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+        changed = _git(folder, "status", "--porcelain", "--", ".")
+        return "uncommitted" if changed else _git(folder, "rev-parse", "--verify", "HEAD")
     except (OSError, subprocess.CalledProcessError):
         return "uncommitted"
-    return found.stdout.strip()
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()

@@ -10,7 +10,7 @@ import numpy as np
 from . import bundle, card, evaluation, fit, goldens, model_file
 from .data import Split, hold_out_last
 from .errors import TrainingError
-from .learners import Learner
+from .learners import Learner, threads
 from .provenance import Provenance, code_commit
 from .recipe import Recipe
 
@@ -37,6 +37,8 @@ def train(recipe: Recipe, options: Options) -> dict:
     """Train, choose, export, measure and write the bundle; returns evaluation.json's entry for the test images."""
     # Before anything slow: a wrong target should not cost a training run.
     version = bundle.target(options.out, recipe.model, options.replace)
+    # Now, because the files may be edited while it trains; the code that runs was read by then.
+    commit = code_commit()
     dataset = recipe.load(options.data)
     rows = dataset.train.take(slice(options.limit))
     training, validation = hold_out_last(rows, recipe.validation)
@@ -50,7 +52,7 @@ def train(recipe: Recipe, options: Options) -> dict:
     )
     provenance = Provenance(
         data_digest=dataset.digest,
-        code_commit=code_commit(),
+        code_commit=commit,
         date=bundle.today(),
         seed=best.seed,
         framework=best.learner.framework,
@@ -63,7 +65,7 @@ def train(recipe: Recipe, options: Options) -> dict:
         entry = evaluation.evaluate(model, dataset.test, f"{dataset.name} test")
         figures = evaluation.document(entry, commands[1], difference)
         story = card.Story(
-            recipe, version, runs, (len(training), len(validation)), epochs, figures, provenance, commands
+            recipe, version, runs, (len(training), len(validation)), epochs, threads(), figures, provenance, commands
         )
         manifest = bundle.manifest(recipe, version, model, provenance)
         bundle.validate(manifest)

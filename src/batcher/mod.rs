@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use crate::domain::{ErrorKind, Fault, Tensor};
 use crate::engine::{Engine, EngineError, EngineFactory, OutputSet, Signature};
 use crate::lifecycle::{Clock, CorePermits};
-use crate::telemetry::ModelMetrics;
+use crate::telemetry::{ModelMetrics, TraceContext};
 
 use queue::Queue;
 use worker::Worker;
@@ -79,6 +79,8 @@ pub struct BatchRequest {
     pub deadline: Option<Instant>,
     /// How urgent it is.
     pub priority: Priority,
+    /// Where it stands in its trace.
+    pub trace: TraceContext,
 }
 
 /// How urgent a request is: 1 is run before 2, 2 before 3; within one level the order is that of

@@ -153,7 +153,8 @@ impl Queue {
         let most = self.row_limit();
         let count = rows.div_ceil(most).max(1);
         let priority = request.priority;
-        let ticket = Arc::new(Ticket::new(request.outputs, request.deadline, count, reply));
+        let ticket = Ticket::new(request.outputs, request.deadline, count, reply);
+        let ticket = Arc::new(ticket.traced(request.trace));
         if count == 1 {
             return vec![Part { ticket, index: 0, inputs: request.inputs, rows, since, priority }];
         }

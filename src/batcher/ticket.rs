@@ -13,12 +13,15 @@ use tokio::sync::oneshot;
 use super::{BatchAnswer, BatchError};
 use crate::domain::Tensor;
 use crate::engine::OutputSet;
+use crate::telemetry::TraceContext;
 
 /// A request's claim.
 #[derive(Debug)]
 pub struct Ticket {
     /// The outputs wanted.
     pub outputs: OutputSet,
+    /// Where the request stands in its trace.
+    pub trace: TraceContext,
     deadline: Option<Instant>,
     state: Mutex<State>,
 }
@@ -62,7 +65,13 @@ impl Ticket {
             infer: Duration::ZERO,
             batch_rows: 0,
         });
-        Self { outputs, deadline, state }
+        Self { outputs, trace: TraceContext::off(), deadline, state }
+    }
+
+    /// This claim, of a request that has a trace.
+    pub fn traced(mut self, trace: TraceContext) -> Self {
+        self.trace = trace;
+        self
     }
 
     /// Whether nobody waits for the answer any more. A passed deadline is answered here.

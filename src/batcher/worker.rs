@@ -17,6 +17,7 @@ use crate::domain::Tensor;
 use crate::engine::{Engine, EngineError, EngineFactory, OutputSet};
 use crate::lifecycle::CorePermits;
 use crate::telemetry::Step;
+use crate::telemetry::traces::{BatchPart, BatchRun, batch_ran};
 
 /// A worker before its thread runs.
 pub struct Worker {
@@ -66,14 +67,21 @@ impl Worker {
 
     /// Runs a batch and answers it; false when the engine is lost for good.
     fn serve(&mut self, batch: Vec<Part>) -> bool {
+        let begun = self.queue.clock.now();
         let end = self.run(&batch);
+        if !matches!(end, RunEnd::Done { .. }) {
+            self.trace(&batch, begun, false);
+        }
         let panicked = matches!(end, RunEnd::Panicked);
         if panicked && !self.replace() {
             batch.iter().for_each(|part| part.ticket.fail(BatchError::Panicked));
             return false;
         }
         match end {
-            RunEnd::Done { outputs, set, took } => self.answer(&batch, &outputs, set, took),
+            RunEnd::Done { outputs, set, took } => {
+                self.answer(&batch, &outputs, set, took);
+                self.trace(&batch, begun, true);
+            }
             RunEnd::Failed(error) if batch.len() == 1 => {
                 batch.iter().for_each(|part| part.ticket.fail(BatchError::Failed(error.clone())));
             }
@@ -89,6 +97,20 @@ impl Worker {
             }
         }
         true
+    }
+
+    /// Writes the spans of a run that is over; nothing for requests without a trace.
+    fn trace(&self, batch: &[Part], begun: Instant, ok: bool) {
+        if batch.iter().any(|part| part.ticket.trace.is_on()) {
+            let (model, ended) = (&self.queue.metrics, self.queue.clock.now());
+            let run = BatchRun { model, begun, ended, ok };
+            let parts = batch.iter().map(|part| BatchPart {
+                trace: &part.ticket.trace,
+                since: part.since,
+                rows: part.rows,
+            });
+            batch_ran(run, parts);
+        }
     }
 
     /// Puts a new engine in the place of one that panicked.

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{DataType, Digest, ModelName, ModelVersion, TensorSpec};
+use crate::imaging::preprocess::Layout;
 use crate::imaging::recipe::Recipe;
 
 /// The format's version that this build reads.
@@ -82,17 +83,6 @@ pub struct ModelFile {
     /// The outputs.
     #[serde(rename = "output")]
     pub outputs: Vec<OutputTensor>,
-}
-
-/// The order of an image's dimensions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Layout {
-    /// Rows, channels, height, width.
-    #[serde(rename = "NCHW")]
-    Nchw,
-    /// Rows, height, width, channels.
-    #[serde(rename = "NHWC")]
-    Nhwc,
 }
 
 /// An input as declared.

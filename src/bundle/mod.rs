@@ -22,9 +22,8 @@ use crate::domain::{DataType, Digest, ModelName, ModelVersion};
 
 pub use goldens::{GoldenCase, GoldenError, GoldenTensor, Goldens, Tolerance};
 pub use manifest::{
-    Activation, BaselineFile, Batching, Calibration, InputTensor, IntendedUse, Layout, Manifest,
-    ModelFile, OodGate, OutputRole, OutputTensor, Postprocess, Provenance, QualityGate, Reject,
-    SCHEMA, Task,
+    Activation, BaselineFile, Batching, Calibration, InputTensor, IntendedUse, Manifest, ModelFile,
+    OodGate, OutputRole, OutputTensor, Postprocess, Provenance, QualityGate, Reject, SCHEMA, Task,
 };
 
 /// The manifest's file name.

@@ -47,7 +47,7 @@ impl MemoryBudget {
     /// Reserves `bytes`.
     ///
     /// # Errors
-    /// [`MemoryExceeded`] when they do not fit beside what is in use.
+    /// `MemoryExceeded` when they do not fit beside what is in use.
     pub fn reserve(&self, bytes: u64) -> Result<MemoryShare, MemoryExceeded> {
         let mut used = self.0.used.lock().unwrap_or_else(PoisonError::into_inner);
         let limit = self.0.limit;

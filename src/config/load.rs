@@ -1,6 +1,7 @@
 //! Reads the configuration: flags over environment over file over defaults.
 //!
-//! `HILUM__SECTION__KEY` is `section.key`. Every problem is reported at once.
+//! `HILUM__SECTION__KEY` is `section.key`; OpenTelemetry's own variables stand below the file. Every
+//! problem is reported at once.
 //! This file must never accept a key that it does not know.
 
 use std::net::SocketAddr;
@@ -57,6 +58,9 @@ pub fn load(file: Option<&Path>, overrides: &Overrides) -> Result<Config, Config
         return Err(ConfigError::NoFile(file.to_owned()));
     }
     let mut figment = Figment::from(Serialized::defaults(Config::default()));
+    if let Some(endpoint) = otel_endpoint(|name| std::env::var(name).ok()) {
+        figment = figment.merge(Serialized::default("telemetry.otlp_endpoint", endpoint));
+    }
     if let Some(file) = file {
         figment = figment.merge(Toml::file_exact(file));
     }
@@ -83,6 +87,19 @@ pub fn load(file: Option<&Path>, overrides: &Overrides) -> Result<Config, Config
     if problems.is_empty() { Ok(config) } else { Err(ConfigError::Problems(problems)) }
 }
 
+/// The collector by OpenTelemetry's own variables ("OpenTelemetry Environment Variable
+/// Specification", "OpenTelemetry Protocol Exporter").
+fn otel_endpoint(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let is = |name, value: &str| variable(name).is_some_and(|v| v.eq_ignore_ascii_case(value));
+    if is("OTEL_SDK_DISABLED", "true") || is("OTEL_TRACES_EXPORTER", "none") {
+        return None;
+    }
+    ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"]
+        .into_iter()
+        .filter_map(variable)
+        .find(|endpoint| !endpoint.is_empty())
+}
+
 /// An error with the key and the source that is at fault.
 fn described(error: figment::Error) -> String {
     let source = error.metadata.as_ref().map_or_else(String::new, |metadata| {
@@ -93,4 +110,27 @@ fn described(error: figment::Error) -> String {
     let key = error.path.join(".");
     let key = if key.is_empty() { String::new() } else { format!("{key}: ") };
     format!("{key}{}{source}", error.kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opentelemetrys_variables_name_the_collector_unless_they_switch_it_off() {
+        let general = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://general:4317");
+        let traces = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://traces:4317");
+        let found = |variables: &[(&str, &str)]| {
+            otel_endpoint(|name| {
+                let pair = variables.iter().find(|(key, _)| *key == name);
+                pair.map(|(_, value)| (*value).to_owned())
+            })
+        };
+        assert_eq!(found(&[]), None);
+        assert_eq!(found(&[general]).as_deref(), Some(general.1));
+        assert_eq!(found(&[general, traces]).as_deref(), Some(traces.1));
+        assert_eq!(found(&[general, (traces.0, "")]).as_deref(), Some(general.1));
+        assert_eq!(found(&[general, ("OTEL_SDK_DISABLED", "TRUE")]), None);
+        assert_eq!(found(&[general, ("OTEL_TRACES_EXPORTER", "none")]), None);
+    }
 }

@@ -199,18 +199,47 @@ pub struct EngineConfig {
 }
 
 /// What the service says about itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TelemetryConfig {
     /// How a log line is written.
     pub log_format: LogFormat,
     /// Which events are logged, as in `info,hilum=debug`.
     pub log_filter: String,
+    /// The OTLP collector that takes traces over gRPC, as in `http://127.0.0.1:4317`. Empty: no
+    /// traces. Where no file or variable of ours names it, `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` and
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT` do.
+    pub otlp_endpoint: String,
+    /// How long one export may take, and the flush at the end, which is part of
+    /// `server.shutdown_timeout`.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub otlp_timeout: Duration,
+    /// The share of the requests without a `traceparent` that is traced, 0 to 1. With one, the
+    /// caller has decided.
+    pub trace_ratio: f64,
+    /// Spans that may wait or be under way to the collector; a further one is dropped and counted.
+    pub trace_queue: NonZeroUsize,
+    /// Spans of one export, at most `trace_queue`.
+    pub trace_batch: NonZeroUsize,
+    /// The longest time that a span waits for others.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub trace_interval: Duration,
 }
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
-        Self { log_format: LogFormat::default(), log_filter: "info".to_owned() }
+        Self {
+            log_format: LogFormat::default(),
+            log_filter: "info".to_owned(),
+            otlp_endpoint: String::new(),
+            otlp_timeout: Duration::from_secs(10),
+            trace_ratio: 1.0,
+            trace_queue: non_zero(2048),
+            trace_batch: non_zero(512),
+            trace_interval: Duration::from_secs(5),
+        }
     }
 }
 
@@ -281,8 +310,39 @@ impl Config {
         if self.models.directory.as_os_str().is_empty() {
             problems.push("models.directory is empty; name a folder".to_owned());
         }
-        if let Err(error) = check_filter(&self.telemetry.log_filter) {
+        problems.extend(self.telemetry.problems());
+        problems
+    }
+}
+
+impl TelemetryConfig {
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if let Err(error) = check_filter(&self.log_filter) {
             problems.push(error.to_string());
+        }
+        let endpoint = &self.otlp_endpoint;
+        let uri = endpoint.parse::<http::Uri>().ok();
+        let usable =
+            uri.is_some_and(|uri| uri.scheme_str() == Some("http") && uri.authority().is_some());
+        if !endpoint.is_empty() && !usable {
+            problems.push(format!(
+                "telemetry.otlp_endpoint = \"{endpoint}\" is not http://HOST:PORT, where a \
+                 collector takes OTLP over gRPC in clear text"
+            ));
+        }
+        if !(0.0..=1.0).contains(&self.trace_ratio) {
+            let ratio = self.trace_ratio;
+            problems.push(format!("telemetry.trace_ratio = {ratio} is not between 0 and 1"));
+        }
+        if self.trace_batch > self.trace_queue {
+            problems.push(format!(
+                "telemetry.trace_batch = {} is more than telemetry.trace_queue = {}",
+                self.trace_batch, self.trace_queue
+            ));
+        }
+        if self.otlp_timeout.is_zero() || self.trace_interval.is_zero() {
+            problems.push("telemetry.otlp_timeout and trace_interval: above 0".to_owned());
         }
         problems
     }

@@ -5,10 +5,11 @@
 //! This file must never look into a body.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -18,9 +19,11 @@ use tracing::Instrument as _;
 
 use super::call::{Call, Refusal};
 use super::{HttpService, rest, served};
-use crate::lifecycle::{Peer, Readiness};
+use crate::lifecycle::{Clock, Peer, Readiness};
 use crate::oip;
 use crate::pipeline::Pipeline;
+use crate::telemetry::traces::{ServerCall, ServerOutcome};
+use crate::telemetry::{TraceContext, Traces};
 
 /// How long a browser may remember the answer to its preflight.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(600);
@@ -49,6 +52,10 @@ pub struct ApiParts {
     pub max_header_list_bytes: usize,
     /// Origins whose pages may call; none means that no page of another origin may.
     pub cors_allowed_origins: Vec<HeaderValue>,
+    /// The source of time.
+    pub clock: Arc<dyn Clock>,
+    /// Where spans go.
+    pub traces: Traces,
 }
 
 /// The bounds of a request's body.
@@ -129,7 +136,26 @@ async fn around(State(parts): State<ApiParts>, mut request: Request, next: Next)
     let is_local = peer.is_some_and(|Peer(address)| address.ip().is_loopback());
     let headers = request.headers();
     let taken: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    let span = tracing::info_span!("http", %request_id, path = request.uri().path());
+    // gRPC-Web and paths that nothing has are no routes; the services of the first trace by themselves.
+    let begun = parts.clock.now();
+    let server = request.extensions().get::<MatchedPath>().map(|route| {
+        let route = route.as_str();
+        match *request.method() {
+            Method::POST => {
+                let call = ServerCall::Http { method: "POST", route };
+                parts.traces.begin(call, headers, begun)
+            }
+            // Questions come all the time and tell nothing, as probes do.
+            Method::GET => {
+                parts.traces.join(ServerCall::Http { method: "GET", route }, headers, begun)
+            }
+            // What OpenTelemetry calls a method that is not listed.
+            _ => parts.traces.join(ServerCall::Http { method: "_OTHER", route }, headers, begun),
+        }
+    });
+    let path = request.uri().path();
+    let span = server.as_ref().map(|server| server.log_span(&request_id, path));
+    let trace = server.as_ref().map_or_else(TraceContext::off, |server| server.context().clone());
     let mut response = if taken > parts.max_header_list_bytes {
         // What HTTP/2 answers by itself; the table of error kinds has no row for it.
         let limit = parts.max_header_list_bytes;
@@ -137,15 +163,19 @@ async fn around(State(parts): State<ApiParts>, mut request: Request, next: Next)
         (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, super::call::error_body(&text))
             .into_response()
     } else {
-        request.extensions_mut().insert(Call { request_id, is_local });
+        request.extensions_mut().insert(Call { request_id, is_local, trace });
         if let Some(id) = &id {
             // gRPC-Web makes no second one.
             request.headers_mut().insert(oip::REQUEST_ID, id.clone());
         }
-        next.run(request).instrument(span).await
+        next.run(request).instrument(span.unwrap_or_else(tracing::Span::none)).await
     };
     if let Some(id) = id {
         response.headers_mut().insert(oip::REQUEST_ID, id);
+    }
+    if let Some(server) = server {
+        server.inject(response.headers_mut());
+        server.end(ServerOutcome::Http(response.status().as_u16()));
     }
     response
 }

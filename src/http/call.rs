@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use crate::domain::{ErrorKind, Fault};
+use crate::telemetry::TraceContext;
 
 /// What a call brings beside its body.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub struct Call {
     pub request_id: Arc<str>,
     /// Whether the caller is on this machine.
     pub is_local: bool,
+    /// Where the call stands in its trace.
+    pub trace: TraceContext,
 }
 
 /// A request that HTTP itself makes wrong.

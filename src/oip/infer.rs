@@ -15,15 +15,17 @@ use crate::proto::inference::infer_parameter::ParameterChoice;
 use crate::proto::inference::model_infer_request::InferInputTensor;
 use crate::proto::inference::model_infer_response::InferOutputTensor;
 use crate::proto::inference::{InferParameter, ModelInferRequest, ModelInferResponse};
-use crate::telemetry::Edge;
+use crate::telemetry::{Edge, TraceContext};
 
 /// What an edge adds to a message.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct InferDefaults {
     /// The protocol.
     pub edge: Edge,
     /// When the answer is of no use any more.
     pub deadline: Option<Instant>,
+    /// Where the request stands in its trace.
+    pub trace: TraceContext,
 }
 
 /// The request that a message asks for.
@@ -62,10 +64,10 @@ pub fn infer_request(
         .map(|input| named_tensor(input, raw.next()))
         .collect::<Result<Vec<_>, _>>()?;
     let outputs = message.outputs.into_iter().map(|output| output.name).collect();
-    let InferDefaults { edge, deadline } = defaults;
+    let InferDefaults { edge, deadline, trace } = defaults;
     let timeout = timeout(&message.parameters)?;
     let priority = priority(&message.parameters)?;
-    Ok(PredictRequest { model, version, inputs, outputs, deadline, timeout, priority, edge })
+    Ok(PredictRequest { model, version, inputs, outputs, deadline, timeout, priority, edge, trace })
 }
 
 /// The request parameter `timeout`, as Triton's clients send it: microseconds, 0 or nothing is none.

@@ -11,12 +11,14 @@ mod tensors;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::batcher::BatchRequest;
+use tokio::sync::OwnedSemaphorePermit;
+
 pub use crate::batcher::Priority;
+use crate::batcher::{BatchRequest, Pending};
 use crate::catalog::{Catalog, LoadedVersion, Resolved};
 use crate::domain::{Digest, Fault as _, ModelName, ModelVersion, Route, Tensor, VersionSelector};
 use crate::lifecycle::Clock;
-use crate::telemetry::{Edge, Metrics, ModelMetrics};
+use crate::telemetry::{Edge, Metrics, ModelMetrics, TraceContext, TraceStep};
 
 pub use admission::Admission;
 pub use error::PredictError;
@@ -49,6 +51,8 @@ pub struct PredictRequest {
     pub priority: Priority,
     /// The protocol that it came by, for metrics.
     pub edge: Edge,
+    /// Where it stands in its trace.
+    pub trace: TraceContext,
 }
 
 /// The answer.
@@ -115,6 +119,7 @@ impl Pipeline {
         let timeout = request.timeout.and_then(|timeout| begun.checked_add(timeout));
         request.deadline = request.deadline.into_iter().chain(timeout).min();
         let edge = request.edge;
+        request.trace.decoded(begun);
         let _inflight = self.metrics.inflight(edge);
         let resolved = self.catalog.resolve(&request.model, request.version);
         let counted = match &resolved {
@@ -142,20 +147,13 @@ impl Pipeline {
         begun: Instant,
     ) -> Result<Prediction, PredictError> {
         let Resolved { version, route } = resolved;
-        if request.deadline.is_some_and(|deadline| deadline <= begun) {
-            return Err(PredictError::DeadlineExceeded);
+        let (trace, deadline) = (request.trace.clone(), request.deadline);
+        let admitted = self.admit(&version, request, begun);
+        if trace.is_on() {
+            trace.step(TraceStep::Admit, begun, self.clock.now());
         }
-        let _place = self.admission.enter()?;
-        let inputs = tensors::inputs(&version, request.inputs)?;
-        let wanted = tensors::outputs(&version, &request.outputs)?;
-        let batch = BatchRequest {
-            inputs,
-            outputs: wanted.set,
-            deadline: request.deadline,
-            priority: request.priority,
-        };
-        let pending = version.batcher().submit(batch)?;
-        let answer = match request.deadline {
+        let Admitted { _place, wanted, pending } = admitted?;
+        let answer = match deadline {
             None => pending.await?,
             Some(deadline) => tokio::time::timeout_at(deadline.into(), pending)
                 .await
@@ -170,6 +168,37 @@ impl Pipeline {
         };
         Ok(prediction(&version, route, wanted.arrange(answer.outputs), timing))
     }
+
+    fn admit(
+        &self,
+        version: &LoadedVersion,
+        request: PredictRequest,
+        begun: Instant,
+    ) -> Result<Admitted, PredictError> {
+        if request.deadline.is_some_and(|deadline| deadline <= begun) {
+            return Err(PredictError::DeadlineExceeded);
+        }
+        let place = self.admission.enter()?;
+        let inputs = tensors::inputs(version, request.inputs)?;
+        let wanted = tensors::outputs(version, &request.outputs)?;
+        request.trace.model(&version.metrics, inputs.first().map_or(1, Tensor::rows));
+        let batch = BatchRequest {
+            inputs,
+            outputs: wanted.set,
+            deadline: request.deadline,
+            priority: request.priority,
+            trace: request.trace,
+        };
+        let pending = version.batcher().submit(batch)?;
+        Ok(Admitted { _place: place, wanted, pending })
+    }
+}
+
+/// A request that was let in and waits for its answer.
+struct Admitted {
+    _place: OwnedSemaphorePermit,
+    wanted: tensors::Wanted,
+    pending: Pending,
 }
 
 fn prediction(

@@ -1,7 +1,7 @@
 //! What every gRPC call passes on its way in and out.
 //!
-//! In: a request id and the deadline of `grpc-timeout`. Out: the id, and the statuses that the
-//! transport chooses by itself put right.
+//! In: a request id, the deadline of `grpc-timeout`, the caller's trace. Out: the id, the trace, and
+//! the statuses that the transport chooses by itself put right.
 //! This file must never read a message.
 
 use std::convert::Infallible;
@@ -19,12 +19,13 @@ use tonic::{Code, Status};
 use tower::Service;
 use tracing::Instrument as _;
 
+use super::traced::{Methods, answered};
 use super::{RpcParts, status};
 use crate::domain::{ErrorKind, Fault};
 use crate::lifecycle::{Clock, Peer};
 use crate::oip;
 use crate::pipeline::Pipeline;
-use crate::telemetry::Edge;
+use crate::telemetry::{Edge, TraceContext, Traces};
 
 /// What a call brings beside its message.
 #[derive(Debug, Clone)]
@@ -35,6 +36,8 @@ pub struct CallContext {
     pub deadline: Option<Instant>,
     /// Whether the caller is on this machine.
     pub is_local: bool,
+    /// Where the call stands in its trace.
+    pub trace: TraceContext,
 }
 
 /// All services behind the layer. Cheap to clone.
@@ -44,6 +47,8 @@ pub struct GrpcEdge {
     clock: Arc<dyn Clock>,
     pipeline: Pipeline,
     max_message_bytes: usize,
+    methods: Methods,
+    traces: Traces,
 }
 
 /// A call that the transport refuses.
@@ -75,12 +80,14 @@ impl Fault for TransportFault {
 }
 
 impl GrpcEdge {
-    pub(super) fn new(routes: Routes, parts: &RpcParts) -> Self {
+    pub(super) fn new(routes: Routes, methods: Methods, parts: &RpcParts) -> Self {
         Self {
             routes,
             clock: Arc::clone(&parts.clock),
             pipeline: parts.pipeline.clone(),
             max_message_bytes: parts.max_message_bytes,
+            methods,
+            traces: parts.traces.clone(),
         }
     }
 
@@ -125,16 +132,19 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let mut edge = self.clone();
         let request_id = oip::request_id(request.headers());
-        let span = tracing::info_span!("grpc", %request_id, path = request.uri().path());
+        let now = edge.clock.now();
+        let server = edge.methods.begin(&edge.traces, &request, now);
+        let span = server.log_span(&request_id, request.uri().path());
         let answer = async move {
             let mut response = match timeout(request.headers()) {
                 Err(fault) => edge.refuse(&fault, &request_id),
                 Ok(timeout) => {
-                    let deadline = timeout.and_then(|t| edge.clock.now().checked_add(t));
+                    let deadline = timeout.and_then(|t| now.checked_add(t));
                     let peer = request.extensions().get::<Peer>();
                     let is_local = peer.is_some_and(|Peer(address)| address.ip().is_loopback());
                     let id = Arc::clone(&request_id);
-                    let context = CallContext { request_id: id, deadline, is_local };
+                    let trace = server.context().clone();
+                    let context = CallContext { request_id: id, deadline, is_local, trace };
                     request.extensions_mut().insert(context);
                     let Ok(response) = edge.routes.call(request.map(Body::new)).await;
                     edge.remapped(response, &request_id)
@@ -143,7 +153,10 @@ where
             if let Ok(value) = HeaderValue::from_str(&request_id) {
                 response.headers_mut().insert(oip::REQUEST_ID, value);
             }
-            Ok(response)
+            server.inject(response.headers_mut());
+            let took = edge.clock.now().saturating_duration_since(now);
+            tracing::debug!(?took, "answered");
+            Ok(answered(response, server, &edge.clock))
         };
         answer.instrument(span).boxed()
     }

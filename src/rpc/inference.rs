@@ -15,7 +15,7 @@ use crate::oip::{self, Change, InferDefaults, Wish};
 use crate::pipeline::Pipeline;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceService;
 use crate::proto::inference::*;
-use crate::telemetry::Edge;
+use crate::telemetry::{Edge, TraceContext};
 
 /// The service.
 #[derive(Debug)]
@@ -60,6 +60,7 @@ fn context<T>(request: &Request<T>) -> CallContext {
         request_id: "".into(),
         deadline: None,
         is_local: false,
+        trace: TraceContext::off(),
     })
 }
 
@@ -121,10 +122,10 @@ impl GrpcInferenceService for Inference {
         &self,
         request: Request<ModelInferRequest>,
     ) -> Result<Response<ModelInferResponse>, Status> {
-        let CallContext { request_id, deadline, .. } = context(&request);
+        let CallContext { request_id, deadline, trace, .. } = context(&request);
         let mut message = request.into_inner();
         let caller_id = std::mem::take(&mut message.id);
-        let defaults = InferDefaults { edge: Edge::Grpc, deadline };
+        let defaults = InferDefaults { edge: Edge::Grpc, deadline, trace };
         let request = oip::infer_request(message, defaults).map_err(|error| {
             self.pipeline.refused(Edge::Grpc, &error);
             status::of(&error, &request_id)

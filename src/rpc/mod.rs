@@ -8,6 +8,7 @@ mod health;
 mod inference;
 mod probe;
 mod status;
+mod traced;
 mod web;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::lifecycle::{Clock, Readiness, Shutdown};
 use crate::pipeline::Pipeline;
 use crate::proto::DESCRIPTORS;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
+use crate::telemetry::Traces;
 
 pub use edge::GrpcEdge;
 pub use web::{GrpcWeb, grpc_web};
@@ -36,12 +38,20 @@ pub struct RpcParts {
     pub clock: Arc<dyn Clock>,
     /// Bytes of a message, both ways.
     pub max_message_bytes: usize,
+    /// Where spans go.
+    pub traces: Traces,
 }
 
 /// Descriptors that reflection cannot serve: a bug of the build.
 #[derive(Debug, thiserror::Error)]
-#[error("gRPC reflection: {0}")]
-pub struct ReflectionError(#[from] tonic_reflection::server::Error);
+pub enum ReflectionError {
+    /// For reflection.
+    #[error("gRPC reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// For the names of spans.
+    #[error("the descriptors of the gRPC services: {0}")]
+    Descriptors(#[from] prost_reflect::DescriptorError),
+}
 
 /// All services behind the edge's layer.
 ///
@@ -66,5 +76,5 @@ pub fn service(parts: &RpcParts) -> Result<GrpcEdge, ReflectionError> {
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .prepare();
-    Ok(GrpcEdge::new(routes, parts))
+    Ok(GrpcEdge::new(routes, traced::Methods::compiled()?, parts))
 }

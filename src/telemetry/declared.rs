@@ -71,6 +71,10 @@ declare! {
     PROVIDER_FALLBACKS = "hilum_provider_fallbacks_total", MetricKind::Counter,
         ["model", "version", "reason"],
         "Loads on another execution provider than the preferred one, which the reason names.";
+    SPANS_EXPORTED = "hilum_trace_spans_exported_total", MetricKind::Counter,
+        [], "Spans that the trace collector has taken.";
+    SPANS_DROPPED = "hilum_trace_spans_dropped_total", MetricKind::Counter,
+        ["reason"], "Spans that were lost: the queue was full, or the export failed.";
     READY = "hilum_ready", MetricKind::Gauge, [], "1 while the service is ready.";
     BUILD_INFO = "hilum_build_info", MetricKind::Gauge, ["version"], "1; the label is the release.";
 }

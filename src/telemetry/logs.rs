@@ -10,6 +10,8 @@ use tracing_subscriber::fmt::time::SystemTime;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use super::log_json::JsonLines;
+
 /// How a log line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -61,7 +63,7 @@ pub fn install(format: LogFormat, filter: &str) -> Result<(), LogsError> {
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_timer(SystemTime);
     let installed = match format {
         LogFormat::Text => registry.with(lines.with_ansi(false)).try_init(),
-        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+        LogFormat::Json => registry.with(lines.json().event_format(JsonLines)).try_init(),
     };
     installed.map_err(|_| LogsError::Twice)
 }

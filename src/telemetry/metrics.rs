@@ -200,6 +200,17 @@ impl Metrics {
         gauge.set(if served { 1.0 } else { 0.0 });
     }
 
+    /// The counters of the span exporter.
+    pub(super) fn spans(&self) -> SpanCounters {
+        let counter =
+            |name, labels: &[_]| self.0.recorder.register_counter(&key(name, labels), &METADATA);
+        SpanCounters {
+            exported: counter(SPANS_EXPORTED, &[]),
+            queue_full: counter(SPANS_DROPPED, &[("reason", "queue_full")]),
+            export_failed: counter(SPANS_DROPPED, &[("reason", "export_failed")]),
+        }
+    }
+
     /// Counts a request in flight until the answer is dropped.
     pub fn inflight(&self, edge: Edge) -> InflightGuard {
         let gauge = &self.0.inflight[edge.index()];
@@ -250,6 +261,13 @@ fn handles(recorder: &PrometheusRecorder, model: &str, version: &str) -> ModelMe
     }))
 }
 
+/// What became of the spans of traces.
+pub(super) struct SpanCounters {
+    pub exported: Counter,
+    pub queue_full: Counter,
+    pub export_failed: Counter,
+}
+
 /// A request in flight.
 #[derive(Debug)]
 pub struct InflightGuard(Gauge);
@@ -261,6 +279,11 @@ impl Drop for InflightGuard {
 }
 
 impl ModelMetrics {
+    /// The names of the model and its version, as the labels have them.
+    pub fn names(&self) -> (&str, &str) {
+        (&self.0.model, &self.0.version)
+    }
+
     /// Counts an answered request.
     pub fn answered(&self, edge: Edge, outcome: Outcome, took: Duration) {
         let index = match outcome {

@@ -82,8 +82,9 @@ def test_it_is_told_what_is_wrong(wire, refused, images, damage, words):
         assert word in text
 
 
-def test_a_body_over_the_limit_is_told_the_limit(wire, refused):
-    rows = 70_000_000 // (784 * 4)
+@pytest.mark.parametrize("megabytes", [70, 200])
+def test_a_body_over_the_limit_is_told_the_limit(wire, refused, megabytes):
+    rows = megabytes * 1_000_000 // (784 * 4)
     code, text = refused(wire.request(np.zeros((rows, 1, 28, 28), np.float32)))
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "too large" in text and str(LIMIT) in text

@@ -52,6 +52,13 @@ def test_the_probe_answers_with_and_without_a_message(wire, channel):
     assert answer.ByteSize() == 0
 
 
+def test_a_call_that_does_not_exist_is_unimplemented(channel):
+    call = channel.unary_unary(f"/{INFERENCE}/ModelDream")
+    with pytest.raises(grpc.RpcError) as caught:
+        call(b"", timeout=60)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
 # The messages of v1 and v1alpha are the same bytes; only the service's name differs.
 @pytest.mark.parametrize("dialect", ["v1", "v1alpha"])
 def test_reflection_lists_and_describes(channel, dialect):

@@ -11,7 +11,7 @@ use hilum::batcher::{
 use hilum::domain::{DataType, Tensor};
 use hilum::engine::{Engine, EngineFactory, FakeEngine, OutputSet, Script};
 use hilum::lifecycle::{Clock, CorePermits, ManualClock};
-use hilum::telemetry::Metrics;
+use hilum::telemetry::{Metrics, TraceContext};
 use proptest::prelude::*;
 
 use crate::harness::{bytes_of, floats};
@@ -111,6 +111,7 @@ fn request(
         outputs: OutputSet::default().with(0),
         deadline,
         priority: Priority::default(),
+        trace: TraceContext::off(),
     }
 }
 
@@ -360,7 +361,13 @@ fn a_flood_of_one_model_leaves_every_other_turn_to_another() {
         let outputs = OutputSet::default().with(0);
         let priority = Priority::default();
         batcher
-            .submit(BatchRequest { inputs: vec![input], outputs, deadline: None, priority })
+            .submit(BatchRequest {
+                inputs: vec![input],
+                outputs,
+                deadline: None,
+                priority,
+                trace: TraceContext::off(),
+            })
             .unwrap()
     };
     let flood: Vec<Pending> = (0..50).map(|_| submit(&flooded)).collect();

@@ -17,4 +17,5 @@ mod rest_bad_input;
 mod rows;
 mod shapes;
 mod shutdown;
+mod traces;
 mod web;

@@ -6,7 +6,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::harness::{Server, request, scores};
+use crate::harness::{PATIENCE, Server, request, scores};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_six_core_calls_answer_for_two_versions() {
@@ -16,6 +16,13 @@ async fn the_six_core_calls_answer_for_two_versions() {
     assert!(client.server_ready(ServerReadyRequest {}).await.unwrap().into_inner().ready);
     let metadata = client.server_metadata(ServerMetadataRequest {}).await.unwrap().into_inner();
     assert_eq!(metadata.name, "hilum");
+    // Ready means that the champion is; the version beside it may still be loading.
+    let beside = ModelReadyRequest { name: "mnist".to_owned(), version: "1".to_owned() };
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !client.model_ready(beside.clone()).await.is_ok_and(|answer| answer.into_inner().ready) {
+        assert!(std::time::Instant::now() < deadline, "version 1 is not loaded");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
     for (asked, meant) in [("", "2"), ("champion", "2"), ("1", "1"), ("2", "2")] {
         let (name, version) = ("mnist".to_owned(), asked.to_owned());
         let ready = ModelReadyRequest { name: name.clone(), version: version.clone() };

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import tomllib
 from pathlib import Path
@@ -9,10 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training import bundle, goldens, model_file
+from training import bundle, card, goldens, model_file
+from training.__main__ import main
 from training.errors import TrainingError
+from training.provenance import code_commit
 
-BUNDLES = sorted((Path(__file__).parents[2] / "models" / "mnist").glob("[0-9]*"))
+ROOT = Path(__file__).parents[2]
+BUNDLES = sorted((ROOT / "models" / "mnist").glob("[0-9]*"))
+MNIST = Path(os.environ.get("HILUM_DATA", ROOT.parent / "shared" / "data")) / "mnist"
+
+# Accuracy on the 10,000 test images below which a version is not to be shipped.
+REQUIRED = {"1": 0.9897, "2": 0.9908}
+
+committed = pytest.mark.parametrize("folder", BUNDLES, ids=lambda folder: f"{folder.parent.name}/{folder.name}")
 
 
 def test_a_finished_bundle_appears_under_its_name(tmp_path):
@@ -88,6 +98,36 @@ def test_a_manifest_is_held_against_the_schema(tmp_path):
         bundle.validate({"nmae": "mnist"}, schema)
 
 
+def test_a_schema_that_is_not_there_is_an_error_and_not_a_pass(tmp_path):
+    with pytest.raises(TrainingError, match="schema cannot be read"):
+        bundle.validate({"name": "mnist"}, tmp_path / "schema.json")
+
+
+def test_a_commit_is_named_only_while_the_code_is_that_commits(tmp_path):
+    def git(*arguments):
+        identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
+        command = ["git", *identity, *arguments]
+        return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.strip()
+
+    code = tmp_path / "training"
+    code.mkdir()
+    (code / "train.py").write_text("1\n")
+    git("init", "--quiet")
+    assert code_commit(code) == "uncommitted"
+    git("add", ".")
+    git("commit", "--quiet", "--message", "Begin")
+    commit = git("rev-parse", "HEAD")
+    (tmp_path / "model.onnx").write_text("a bundle that was just written\n")
+    assert code_commit(code) == commit
+    (code / "train.py").write_text("2\n")
+    assert code_commit(code) == "uncommitted"
+
+
+def test_a_folder_outside_git_has_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert code_commit(tmp_path) == "uncommitted"
+
+
 def test_sums_are_what_sha256sum_checks(tmp_path):
     for name in ("b", "a"):
         (tmp_path / name).write_text(name)
@@ -106,11 +146,14 @@ def test_golden_inputs_are_plausible_and_repeat():
         assert (images == cases[name]).all()
 
 
-@pytest.mark.parametrize("folder", BUNDLES, ids=lambda folder: f"{folder.parent.name}/{folder.name}")
+def test_the_bundles_are_there():
+    assert [folder.name for folder in BUNDLES] == ["1", "2"]
+
+
+@committed
 def test_a_committed_bundle_is_whole_and_gives_its_goldens(folder):
-    for line in (folder / "SHA256SUMS").read_text().splitlines():
-        digest, name = line.split("  ")
-        assert bundle.sha256(folder / name) == digest, name
+    sums = dict(reversed(line.split("  ")) for line in (folder / "SHA256SUMS").read_text().splitlines())
+    assert sums == {path.name: bundle.sha256(path) for path in folder.iterdir() if path.name != "SHA256SUMS"}
     manifest = tomllib.loads((folder / "bundle.toml").read_text(encoding="utf-8"))
     bundle.validate(manifest)
     assert (manifest["name"], manifest["version"]) == (folder.parent.name, folder.name)
@@ -122,3 +165,27 @@ def test_a_committed_bundle_is_whole_and_gives_its_goldens(folder):
         np.testing.assert_allclose(
             scores.ravel(), wanted["data"], rtol=tolerance["relative"], atol=tolerance["absolute"], err_msg=case["name"]
         )
+
+
+@committed
+def test_a_committed_bundles_files_agree_with_each_other(folder):
+    manifest = tomllib.loads((folder / "bundle.toml").read_text(encoding="utf-8"))
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    text = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    provenance = manifest["provenance"]
+    assert manifest["model"]["sha256"] == bundle.sha256(folder / manifest["model"]["file"])
+    assert evaluation["framework_max_difference"]["framework"] == provenance["framework"]
+    for told in (provenance["data_digest"], provenance["code_commit"], provenance["framework"], evaluation["command"]):
+        assert told in text
+    assert card.figures(evaluation) in text
+    entry = evaluation["datasets"][0]
+    accuracy = next(metric["value"] for metric in entry["metrics"] if metric["name"] == "accuracy")
+    assert accuracy == np.trace(entry["confusion_matrix"]) / entry["n"]
+    assert accuracy >= REQUIRED[folder.name]
+
+
+@committed
+def test_a_committed_bundles_figures_repeat_on_the_real_images(folder):
+    if not MNIST.is_dir():
+        pytest.skip(f"{MNIST} is not there: set HILUM_DATA to the folder that holds mnist/")
+    assert main(["evaluate", str(folder), "--data", str(MNIST)]) == 0

@@ -49,7 +49,7 @@ def tiny(learner):
 
 
 def options(tmp_path, folder, **changes) -> Options:
-    values = dict.fromkeys(Options.__dataclass_fields__)
+    values = dict.fromkeys(field.name for field in dataclasses.fields(Options))
     values |= {"data": folder, "out": tmp_path / "models" / "mnist" / "4", "checkpoints": tmp_path / "checkpoints"}
     return Options(**values | {"replace": False} | changes)
 
@@ -99,6 +99,19 @@ def test_a_checkpoint_of_other_data_is_not_continued(tmp_path, mnist_folder):
     assert (tmp_path / ".gitignore").read_text() == "*\n"
 
 
+def test_a_checkpoint_of_other_code_is_not_continued_and_no_file_of_the_users_is_overwritten(
+    tmp_path, mnist_folder, monkeypatch
+):
+    (tmp_path / ".gitignore").write_text("mine\n")
+    rows = load_mnist(mnist_folder).train
+    run = partial(fit.train_seeds, tiny(torch_learner), rows, rows, "digest", (5,), checkpoints=tmp_path)
+    run(epochs=1)
+    monkeypatch.setattr(fit, "code_commit", lambda: "another")
+    with pytest.raises(TrainingError, match="other settings"):
+        run(epochs=2)
+    assert (tmp_path / ".gitignore").read_text() == "mine\n"
+
+
 def test_a_checkpoint_that_is_too_far_or_damaged_is_not_used(tmp_path, mnist_folder):
     rows = load_mnist(mnist_folder).train
     run = partial(fit.train_seeds, tiny(torch_learner), rows, rows, "digest", (5,), checkpoints=tmp_path)
@@ -146,6 +159,14 @@ def test_what_the_user_can_put_right_is_exit_code_1_and_a_line(tmp_path, mnist_f
     assert main(["evaluate", out, "--data", str(mnist_folder)]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3 and all(line.startswith("error: ") for line in lines)
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "two", "1,0"])
+def test_a_number_that_cannot_be_used_is_named(tmp_path, capsys, number):
+    with pytest.raises(SystemExit) as ended:
+        main(["mnist-2", "--data", str(tmp_path), "--out", str(tmp_path), f"--seeds={number}"])
+    assert ended.value.code == 2
+    assert f"{number.split(',')[-1]!r} is not an integer from 1" in capsys.readouterr().err
 
 
 def test_a_failed_bundle_leaves_nothing_but_the_checkpoint(tmp_path, mnist_folder, monkeypatch):

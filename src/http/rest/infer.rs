@@ -18,7 +18,7 @@ use crate::oip::json::{AnswerForm, JsonAnswer, JsonError, JsonInfer};
 use crate::oip::{self, InferDefaults, json};
 use crate::pipeline::Timing;
 use crate::proto::inference::ModelInferResponse;
-use crate::telemetry::Edge;
+use crate::telemetry::{Edge, TraceStep};
 
 /// Up to here JSON is read or written where the request is served: a millisecond or so.
 const INLINE_BYTES: usize = 128 << 10;
@@ -44,14 +44,17 @@ pub async fn infer(
     message.model_name = target.model;
     message.model_version = target.version;
     let caller_id = std::mem::take(&mut message.id);
-    let defaults = InferDefaults { edge: Edge::Http, deadline: None };
+    let trace = call.trace.clone();
+    let defaults = InferDefaults { edge: Edge::Http, deadline: None, trace };
     let request = oip::infer_request(message, defaults).map_err(|error| refused(&error))?;
     let prediction = parts.pipeline.predict(request).await;
     let prediction = prediction.map_err(|error| Refusal::of(&error, &call.request_id))?;
     let (version, timing) = (prediction.version.number(), prediction.timing);
+    let predicted = parts.clock.now();
     let message = oip::infer_response(prediction, caller_id);
     let answer =
         write(message, form).await.map_err(|fault| Refusal::of(&fault, &call.request_id))?;
+    call.trace.step(TraceStep::Encode, predicted, parts.clock.now());
     Ok(response(answer, version, timing))
 }
 
