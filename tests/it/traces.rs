@@ -372,3 +372,25 @@ async fn log_lines_carry_the_ids_and_the_standard_variables_hold() {
         assert_eq!(resource["deployment.environment.name"], "test");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_over_rest_has_its_route_s_span_with_the_same_steps_below() {
+    use crate::http_client::{get, json_request, post};
+    let (receiver, collector) = Receiver::start().await;
+    let server = ready(traced(collector)).await;
+    let body = json_request(2, 1).to_string();
+    let answer = post(server.http, "/v2/models/mnist/infer", body).await;
+    assert_eq!(answer.status, 200);
+    let out = answer.header("traceparent").to_owned();
+    get(server.http, "/v2/health/ready").await;
+    end(server).await;
+    let spans = receiver.spans();
+    let servers: Vec<&Span> = spans.iter().filter(|span| span.kind == 2).collect();
+    assert_eq!(servers.len(), 1, "{servers:#?}");
+    assert_eq!(servers[0].name, "POST /v2/models/{model}/infer");
+    let id: String = servers[0].span_id.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(out.split('-').nth(2), Some(id.as_str()));
+    let steps: BTreeSet<&str> =
+        children(&spans, servers[0]).iter().map(|span| span.name.as_str()).collect();
+    assert_eq!(steps, BTreeSet::from(["decode", "admit", "queue", "infer", "encode"]));
+}
