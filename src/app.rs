@@ -60,6 +60,9 @@ pub enum AppError {
         /// Which.
         provider: ProviderName,
     },
+    /// No thread or timer for the asynchronous runtime.
+    #[error("the asynchronous runtime cannot be built: {0}")]
+    Runtime(io::Error),
     /// The models' folder cannot be read.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -74,29 +77,26 @@ pub enum AppError {
     Reflection(#[from] ReflectionError),
 }
 
-/// The service, built and not yet running.
-pub struct App {
-    listeners: Listeners,
-    grpc: GrpcEdge,
-    api: HttpService,
-    probes: ProbeParts,
-    catalog: Catalog,
-    readiness: Readiness,
-    shutdown: Shutdown,
-    limits: ConnectionLimits,
-    traces: Traces,
-    flush_bound: Duration,
-    poll: Option<Duration>,
-    drain_grace: Duration,
-    shutdown_timeout: Duration,
+/// The one way to a prediction and what it stands on: the service without its edges. No model is
+/// loaded yet; [`Catalog::start`] does that.
+#[derive(Debug)]
+pub struct Core {
+    /// The way, with the catalog.
+    pub pipeline: Pipeline,
+    /// Held back by each model until its champion is ready.
+    pub readiness: Readiness,
+    /// The stages of the end.
+    pub shutdown: Shutdown,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
 }
 
-impl App {
-    /// Loads ONNX Runtime, scans the models and builds the edges.
+impl Core {
+    /// Loads ONNX Runtime and looks that the models' folder can be read.
     ///
     /// # Errors
     /// What is missing and how to mend it.
-    pub fn build(config: &Config, listeners: Listeners) -> Result<Self, AppError> {
+    pub fn build(config: &Config) -> Result<Self, AppError> {
         let runtime = library::load(config.engine.onnxruntime.as_deref())?;
         require_providers(&config.engine.providers)?;
         let metrics = Metrics::new().map_err(|error| AppError::Metrics(error.to_string()))?;
@@ -137,8 +137,37 @@ impl App {
         catalog::scan(&settings.directory)?;
         let catalog = Catalog::new(settings, parts);
         let admission = Admission::new(config.limits.max_inflight_requests.get(), shutdown.clone());
-        let pipeline =
-            Pipeline::new(catalog.clone(), admission, Arc::clone(&clock), metrics.clone());
+        let pipeline = Pipeline::new(catalog, admission, Arc::clone(&clock), metrics.clone());
+        Ok(Self { pipeline, readiness, shutdown, clock, metrics })
+    }
+}
+
+/// The service, built and not yet running.
+pub struct App {
+    listeners: Listeners,
+    grpc: GrpcEdge,
+    api: HttpService,
+    probes: ProbeParts,
+    catalog: Catalog,
+    readiness: Readiness,
+    shutdown: Shutdown,
+    limits: ConnectionLimits,
+    traces: Traces,
+    flush_bound: Duration,
+    poll: Option<Duration>,
+    drain_grace: Duration,
+    shutdown_timeout: Duration,
+}
+
+impl App {
+    /// Loads ONNX Runtime, scans the models and builds the edges.
+    ///
+    /// # Errors
+    /// What is missing and how to mend it.
+    pub fn build(config: &Config, listeners: Listeners) -> Result<Self, AppError> {
+        let core = Core::build(config)?;
+        let Core { pipeline, readiness, shutdown, clock, metrics } = core;
+        let catalog = pipeline.catalog().clone();
         let traces = Traces::new(&trace_settings(config), &metrics, Arc::clone(&clock))?;
         let grpc = rpc::service(&RpcParts {
             pipeline: pipeline.clone(),

@@ -11,6 +11,9 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
+use crate::proto::inference::{
+    ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse,
+};
 
 /// A server that cannot be asked.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +47,41 @@ pub enum ClientError {
         message: String,
     },
 }
+
+impl ClientError {
+    /// The gRPC status by its name in UPPER_SNAKE; an address or a connection that failed is
+    /// `UNAVAILABLE`. A deadline that passed here, before the server said so, is
+    /// `DEADLINE_EXCEEDED`, although tonic calls it cancelled.
+    pub fn status(&self) -> &'static str {
+        use tonic::Code;
+        match self {
+            ClientError::Address { .. } | ClientError::Connect { .. } => "UNAVAILABLE",
+            ClientError::Call { code, message, .. } => match code {
+                Code::Ok => "OK",
+                Code::Cancelled if message == TIMED_OUT => "DEADLINE_EXCEEDED",
+                Code::Cancelled => "CANCELLED",
+                Code::Unknown => "UNKNOWN",
+                Code::InvalidArgument => "INVALID_ARGUMENT",
+                Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+                Code::NotFound => "NOT_FOUND",
+                Code::AlreadyExists => "ALREADY_EXISTS",
+                Code::PermissionDenied => "PERMISSION_DENIED",
+                Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+                Code::FailedPrecondition => "FAILED_PRECONDITION",
+                Code::Aborted => "ABORTED",
+                Code::OutOfRange => "OUT_OF_RANGE",
+                Code::Unimplemented => "UNIMPLEMENTED",
+                Code::Internal => "INTERNAL",
+                Code::Unavailable => "UNAVAILABLE",
+                Code::DataLoss => "DATA_LOSS",
+                Code::Unauthenticated => "UNAUTHENTICATED",
+            },
+        }
+    }
+}
+
+/// tonic's text for a deadline that passed in its channel.
+const TIMED_OUT: &str = "Timeout expired";
 
 /// A connection to one server. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -79,6 +117,38 @@ impl Client {
         let response = HealthClient::new(self.channel.clone()).check(request).await;
         let status = response.map_err(|status| self.failed(&status))?.into_inner().status();
         Ok(status == ServingStatus::Serving)
+    }
+
+    /// What a model takes and gives; an empty `version` means the champion.
+    ///
+    /// # Errors
+    /// [`ClientError::Call`].
+    pub async fn metadata(
+        &self,
+        name: &str,
+        version: &str,
+    ) -> Result<ModelMetadataResponse, ClientError> {
+        let request = ModelMetadataRequest { name: name.to_owned(), version: version.to_owned() };
+        let mut stub = GrpcInferenceServiceClient::new(self.channel.clone());
+        let response = stub.model_metadata(request).await;
+        response.map(tonic::Response::into_inner).map_err(|status| self.failed(&status))
+    }
+
+    /// One inference. `deadline` goes along as `grpc-timeout` and bounds the wait here too.
+    ///
+    /// # Errors
+    /// [`ClientError::Call`].
+    pub async fn infer(
+        &self,
+        message: ModelInferRequest,
+        deadline: Option<Duration>,
+    ) -> Result<ModelInferResponse, ClientError> {
+        let mut request = tonic::Request::new(message);
+        if let Some(deadline) = deadline {
+            request.set_timeout(deadline);
+        }
+        let response = self.inference(usize::MAX).model_infer(request).await;
+        response.map(tonic::Response::into_inner).map_err(|status| self.failed(&status))
     }
 
     /// The Open Inference Protocol's stub; messages up to `max_message_bytes` both ways.

@@ -13,6 +13,8 @@ pub mod telemetry;
 
 pub mod imaging;
 
+pub mod npy;
+
 pub mod engine;
 
 pub mod batcher;
@@ -38,5 +40,9 @@ pub mod config;
 pub mod app;
 
 pub mod client;
+
+pub mod predict;
+
+pub mod bench;
 
 pub mod commands;

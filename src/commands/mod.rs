@@ -3,12 +3,15 @@
 //! A command parses its flags, calls the room that does the work and prints the result.
 //! This room must never hold logic that a library user would miss.
 
+mod bench;
 mod completions;
 mod doctor;
 mod healthcheck;
+mod predict;
 mod prepare;
 mod serve;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -36,6 +39,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Predict(predict::Predict),
+    Bench(bench::Bench),
     Healthcheck(healthcheck::Healthcheck),
     Doctor(doctor::Doctor),
     Prepare(prepare::Prepare),
@@ -57,12 +62,23 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         match self.command {
             Command::Serve(serve) => serve.run(),
+            Command::Predict(predict) => predict.run(),
+            Command::Bench(bench) => bench.run(),
             Command::Healthcheck(healthcheck) => healthcheck.run(),
             Command::Doctor(doctor) => doctor.run(),
             Command::Prepare(prepare) => prepare.run(),
             Command::Completions(completions) => completions.run(),
             Command::Man(man) => man.run(),
         }
+    }
+}
+
+/// A file, with the name of the input that it is for: `NAME=FILE`, or `FILE` for the only input.
+fn named_file(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, file) = text.split_once('=').unwrap_or(("", text));
+    match file {
+        "" => Err("a file is expected: [NAME=]FILE.npy".to_owned()),
+        file => Ok((name.to_owned(), PathBuf::from(file))),
     }
 }
 

@@ -4,19 +4,19 @@ use std::process::{Command, Output};
 
 use crate::harness::{Server, root};
 
-fn hilum(arguments: &[&str]) -> Output {
+pub fn hilum(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hilum"));
     command.current_dir(root()).env_remove("ORT_DYLIB_PATH").args(arguments).output().unwrap()
 }
 
-fn text(output: &Output) -> String {
+pub fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 #[test]
 fn every_command_has_help_with_an_example() {
     let all = text(&hilum(&["--help"]));
-    for command in ["serve", "healthcheck", "doctor", "completions", "man"] {
+    for command in ["serve", "predict", "bench", "healthcheck", "doctor", "completions", "man"] {
         assert!(all.contains(command), "{all}");
         let output = hilum(&[command, "--help"]);
         assert_eq!(output.status.code(), Some(0));
