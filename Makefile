@@ -1,9 +1,9 @@
 # The commands of the house. Needed: the Rust toolchain, a C linker, Python 3 with pip or venv, make.
 PYTHON ?= python3
 # Suites that need real clients or servers, each a target of its own; `test-all` runs them after `test`.
-SUITES := test-clients test-imaging
+SUITES := test-clients test-examples test-imaging
 
-.PHONY: help run test test-all check fuzz onnxruntime test-models test-onnxruntime test-training $(SUITES)
+.PHONY: help run test test-all check bench fuzz onnxruntime test-models test-onnxruntime test-training $(SUITES)
 .NOTPARALLEL:
 
 help: ## this list
@@ -39,6 +39,14 @@ test-clients: onnxruntime ## tritonclient, KServe, grpcio, grpcurl, curl, promto
 	$(if $(HILUM_BIN),,cargo build --locked)
 	@environment="$$(PYTHON=$(PYTHON) .ci/venv clients tests/clients/requirements.txt)" && set -x && \
 	"$$environment/bin/python" -m pytest tests/clients -q -rs
+
+test-examples: onnxruntime ## each of examples/ against a real server (HILUM_BIN=FILE: with that binary)
+	cargo build --locked --bin hilum --example infer
+	@environment="$$(PYTHON=$(PYTHON) .ci/venv clients tests/clients/requirements.txt)" && set -x && \
+	"$$environment/bin/python" -m pytest tests/examples -q -rs
+
+bench: onnxruntime ## what serving costs against what the machine can do (docs/benchmarks.md); takes minutes
+	cargo bench --locked --bench serving
 
 test-training: ## the training package on generated data; takes PyTorch and Keras, not in `test-all`
 	@environment="$$(PYTHON=$(PYTHON) .ci/venv training training/requirements.txt)" && set -x && \
