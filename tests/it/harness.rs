@@ -52,9 +52,12 @@ impl Server {
                 let listeners = Listeners::bind(&config).await.unwrap();
                 let app = App::build(&config, listeners).unwrap();
                 addresses.send(app.addresses().unwrap()).unwrap();
+                // Counted by calls: a signal may come before the first of them.
+                let mut calls = 0;
                 app.run_until(move || {
                     let mut receiver = receiver.clone();
-                    let seen = *receiver.borrow();
+                    let seen = calls;
+                    calls += 1;
                     async move {
                         let _ = receiver.wait_for(|count| *count > seen).await;
                     }
