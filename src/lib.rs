@@ -13,6 +13,8 @@ pub mod telemetry;
 
 pub mod imaging;
 
+pub mod shared_memory;
+
 pub mod engine;
 
 pub mod batcher;
