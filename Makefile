@@ -1,7 +1,7 @@
 # The commands of the house. Needed: the Rust toolchain, a C linker, Python 3 with pip or venv, make.
 PYTHON ?= python3
 # Suites that need real clients or servers, each a target of its own; `test-all` runs them after `test`.
-SUITES := test-clients test-examples test-imaging
+SUITES := test-proto test-clients test-examples test-imaging
 
 .PHONY: help run test test-all check bench fuzz onnxruntime test-models test-onnxruntime test-training $(SUITES)
 .NOTPARALLEL:
@@ -34,6 +34,10 @@ test-onnxruntime: ## how ONNX Runtime is fetched, without a network
 test-models: ## the checksums of the bundles under models/
 	@set -e; for sums in models/*/*/SHA256SUMS; do \
 	(cd "$$(dirname "$$sums")" && sha256sum --quiet --check SHA256SUMS); done
+
+test-proto: ## buf: lint of proto/, and nothing that breaks a client of proto/wire.binpb
+	@buf="$$(.ci/buf)" && if [ -z "$$buf" ]; then echo "skipped: neither buf nor npm is there"; \
+	else set -x && "$$buf" lint proto && "$$buf" breaking proto --against proto/wire.binpb; fi
 
 test-clients: onnxruntime ## tritonclient, KServe, grpcio, grpcurl, curl, promtool (HILUM_BIN=FILE: with that binary)
 	$(if $(HILUM_BIN),,cargo build --locked)

@@ -27,6 +27,7 @@ use crate::lifecycle::{
 };
 use crate::pipeline::{Admission, Pipeline};
 use crate::rpc::{self, GrpcEdge, ReflectionError, RpcParts};
+use crate::shared_memory::SharedMemory;
 use crate::telemetry::traces::{TraceSettings, TracesError};
 use crate::telemetry::{Metrics, Traces};
 
@@ -169,17 +170,22 @@ impl App {
         let Core { pipeline, readiness, shutdown, clock, metrics } = core;
         let catalog = pipeline.catalog().clone();
         let traces = Traces::new(&trace_settings(config), &metrics, Arc::clone(&clock))?;
+        let memory = SharedMemory::new(config.server.allows_shared_memory());
         let grpc = rpc::service(&RpcParts {
             pipeline: pipeline.clone(),
             readiness: readiness.clone(),
             shutdown: shutdown.clone(),
             clock: Arc::clone(&clock),
             max_message_bytes: config.limits.max_message_bytes.get(),
+            compression: config.server.grpc_compression.clone(),
+            max_stream_inflight: config.limits.max_stream_inflight.get(),
+            shared_memory: memory.clone(),
             traces: traces.clone(),
         })?;
         let api = ApiParts {
             pipeline,
             readiness: readiness.clone(),
+            memory,
             body: BodyLimits {
                 max_bytes: config.limits.max_message_bytes.get(),
                 timeout: config.limits.body_timeout,
@@ -357,6 +363,8 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
         max_header_list_bytes: limits.max_header_list_bytes.get(),
         keepalive_interval: limits.keepalive_interval,
         keepalive_timeout: limits.keepalive_timeout,
+        max_age: (!limits.max_connection_age.is_zero()).then_some(limits.max_connection_age),
+        max_age_grace: limits.max_connection_age_grace,
     }
 }
 

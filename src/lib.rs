@@ -15,6 +15,8 @@ pub mod imaging;
 
 pub mod npy;
 
+pub mod shared_memory;
+
 pub mod engine;
 
 pub mod batcher;

@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 use crate::domain::{ErrorKind, Fault, Tensor};
 use crate::engine::{Engine, EngineError, EngineFactory, OutputSet, Signature};
 use crate::lifecycle::{Clock, CorePermits};
+use crate::telemetry::statistics::ComputeTimes;
 use crate::telemetry::{ModelMetrics, TraceContext};
 
 use queue::Queue;
@@ -116,7 +117,7 @@ pub struct BatchAnswer {
     /// The longest wait of one of its rows.
     pub queue: Duration,
     /// The time of its runs, summed.
-    pub infer: Duration,
+    pub compute: ComputeTimes,
     /// Rows of the largest run that it was part of, those of others included.
     pub batch_rows: usize,
 }

@@ -49,7 +49,10 @@ impl Packer {
             }
             if let (false, Some(first)) = (alone, shape.first_mut()) {
                 *first = run_rows;
-                buffer.extend_zeros((run_rows - rows) * (buffer.bytes().len() / rows.max(1)));
+                let row: usize = shape.iter().skip(1).product();
+                // Four zero bytes are an empty element of BYTES.
+                let element = input.datatype.size().unwrap_or(size_of::<u32>());
+                buffer.extend_zeros((run_rows - rows) * row * element);
             }
             if alone { metrics.unaligned() } else { metrics.packed() }
         }

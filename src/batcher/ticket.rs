@@ -14,6 +14,7 @@ use super::{BatchAnswer, BatchError};
 use crate::domain::Tensor;
 use crate::engine::OutputSet;
 use crate::telemetry::TraceContext;
+use crate::telemetry::statistics::ComputeTimes;
 
 /// A request's claim.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ struct State {
     parts: Vec<Option<Vec<Tensor>>>,
     missing: usize,
     queue: Duration,
-    infer: Duration,
+    compute: ComputeTimes,
     batch_rows: usize,
 }
 
@@ -44,7 +45,7 @@ pub struct PartAnswer {
     /// How long the part waited.
     pub queue: Duration,
     /// How long its run took.
-    pub infer: Duration,
+    pub compute: ComputeTimes,
     /// Rows of its run.
     pub batch_rows: usize,
 }
@@ -62,7 +63,7 @@ impl Ticket {
             parts: vec![None; parts],
             missing: parts,
             queue: Duration::ZERO,
-            infer: Duration::ZERO,
+            compute: ComputeTimes::default(),
             batch_rows: 0,
         });
         Self { outputs, trace: TraceContext::off(), deadline, state }
@@ -98,7 +99,9 @@ impl Ticket {
     pub fn complete(&self, part: usize, answer: PartAnswer) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.queue = state.queue.max(answer.queue);
-        state.infer += answer.infer;
+        state.compute.input += answer.compute.input;
+        state.compute.infer += answer.compute.infer;
+        state.compute.output += answer.compute.output;
         state.batch_rows = state.batch_rows.max(answer.batch_rows);
         match state.parts.get_mut(part) {
             Some(place @ None) => *place = Some(answer.outputs),
@@ -112,7 +115,7 @@ impl Ticket {
         let answer = BatchAnswer {
             outputs: concatenate(parts),
             queue: state.queue,
-            infer: state.infer,
+            compute: state.compute,
             batch_rows: state.batch_rows,
         };
         send(&mut state, Ok(answer));

@@ -17,6 +17,7 @@ use crate::domain::Tensor;
 use crate::engine::{Engine, EngineError, EngineFactory, OutputSet};
 use crate::lifecycle::CorePermits;
 use crate::telemetry::Step;
+use crate::telemetry::statistics::ComputeTimes;
 use crate::telemetry::traces::{BatchPart, BatchRun, batch_ran};
 
 /// A worker before its thread runs.
@@ -30,9 +31,19 @@ pub struct Worker {
 
 /// What a run ended with.
 enum RunEnd {
-    Done { outputs: Vec<Tensor>, set: OutputSet, took: Duration },
+    Done(RunOutputs),
     Failed(EngineError),
     Panicked,
+}
+
+/// What a run gave.
+struct RunOutputs {
+    outputs: Vec<Tensor>,
+    set: OutputSet,
+    /// Laying out the inputs.
+    input: Duration,
+    /// The engine's run.
+    infer: Duration,
 }
 
 impl Worker {
@@ -78,8 +89,8 @@ impl Worker {
             return false;
         }
         match end {
-            RunEnd::Done { outputs, set, took } => {
-                self.answer(&batch, &outputs, set, took);
+            RunEnd::Done(run) => {
+                self.answer(&batch, &run);
                 self.trace(&batch, begun, true);
             }
             RunEnd::Failed(error) if batch.len() == 1 => {
@@ -133,39 +144,56 @@ impl Worker {
         let set = wanted(batch);
         let begun = Instant::now();
         let (shape, metrics) = (self.queue.options.shape, &self.queue.metrics);
+        let mut laid_out = begun;
         let result = self.packer.with_views(batch, shape, metrics, |views| {
+            laid_out = Instant::now();
             catch_unwind(AssertUnwindSafe(|| engine.run(views, set)))
         });
         match result {
-            Ok(Ok(outputs)) => RunEnd::Done { outputs, set, took: begun.elapsed() },
+            Ok(Ok(outputs)) => {
+                let (input, infer) = (laid_out - begun, laid_out.elapsed());
+                RunEnd::Done(RunOutputs { outputs, set, input, infer })
+            }
             Ok(Err(error)) => RunEnd::Failed(error),
             Err(_) => RunEnd::Panicked,
         }
     }
 
-    fn answer(&self, batch: &[Part], outputs: &[Tensor], set: OutputSet, took: Duration) {
+    /// Counts the run, then answers each part: who has an answer finds it counted.
+    fn answer(&self, batch: &[Part], run: &RunOutputs) {
+        let RunOutputs { outputs, set, input, infer } = run;
+        let took = *input + *infer;
         let rows: usize = batch.iter().map(|part| part.rows).sum();
         let queue = &self.queue;
         queue.cost.measured(rows, took);
-        queue.metrics.ran(rows);
         queue.metrics.step(Step::Infer, took);
         let begun = queue.clock.now();
         let run_rows = match queue.options.shape {
             BatchShape::Fixed(fixed) => fixed,
             BatchShape::Free | BatchShape::None => rows,
         };
+        let cutting = Instant::now();
         let mut from = 0;
-        for part in batch {
+        let answers: Vec<_> = batch
+            .iter()
+            .map(|part| {
+                let outputs = outputs_of(part, from, run_rows, *set, outputs, queue.options.shape);
+                from += part.rows;
+                outputs
+            })
+            .collect();
+        let times = ComputeTimes { input: *input, infer: *infer, output: cutting.elapsed() };
+        queue.metrics.ran(rows, times);
+        for (part, outputs) in batch.iter().zip(answers) {
             let waited = begun.saturating_duration_since(part.since).saturating_sub(took);
             queue.metrics.step(Step::Queue, waited);
-            match outputs_of(part, from, run_rows, set, outputs, queue.options.shape) {
+            match outputs {
                 Ok(outputs) => part.ticket.complete(
                     part.index,
-                    PartAnswer { outputs, queue: waited, infer: took, batch_rows: rows },
+                    PartAnswer { outputs, queue: waited, compute: times, batch_rows: rows },
                 ),
                 Err(error) => part.ticket.fail(BatchError::Failed(error)),
             }
-            from += part.rows;
         }
     }
 }

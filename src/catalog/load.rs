@@ -90,6 +90,7 @@ pub fn version(
         name: name.clone(),
         version,
         digest: bundle.digest,
+        labels: manifest.map(|m| m.labels.as_slice()).unwrap_or_default().into(),
         manifest: bundle.manifest,
         inputs: served.inputs,
         outputs: served.outputs,

@@ -3,6 +3,8 @@
 //! Built from a bundle and the engine's own signature, which must agree.
 //! This file must never change once built: a new bundle is a new version.
 
+use std::sync::Arc;
+
 use super::memory::MemoryShare;
 use crate::batcher::{BatchShape, Batcher};
 use crate::bundle::{Bundle, Manifest, OutputRole};
@@ -21,6 +23,8 @@ pub struct LoadedVersion {
     pub digest: Digest,
     /// The manifest, unless the folder is bare.
     pub manifest: Option<Manifest>,
+    /// The names of the classes, as the manifest has them; empty without one.
+    pub labels: Arc<[String]>,
     /// The inputs, in the order of the graph.
     pub inputs: Vec<TensorSpec>,
     /// All outputs, in the order of the graph.

@@ -105,9 +105,12 @@ async fn serve(config: &Config) -> ExitCode {
             sender.send_modify(|count| *count += 1);
         }
     });
+    // Counted by calls: a signal that came before the first of them is not lost.
+    let mut calls = 0;
     app.run_until(|| {
         let mut receiver = receiver.clone();
-        let seen = *receiver.borrow();
+        let seen = calls;
+        calls += 1;
         async move {
             let _ = receiver.wait_for(|count| *count > seen).await;
         }

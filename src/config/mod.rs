@@ -9,4 +9,7 @@ mod tree;
 
 pub use load::{ConfigError, ENVIRONMENT_PREFIX, Overrides, load};
 pub use reference::{json_schema, markdown};
-pub use tree::{Config, EngineConfig, LimitsConfig, ModelsConfig, ServerConfig, TelemetryConfig};
+pub use tree::{
+    Config, EngineConfig, LimitsConfig, ModelsConfig, ServerConfig, SharedMemoryPolicy,
+    TelemetryConfig,
+};

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::ModelControl;
 use crate::engine::Provider;
+use crate::rpc::Compression;
 use crate::telemetry::logs::{LogFormat, check_filter};
 
 /// Everything that can be configured.
@@ -48,6 +49,14 @@ pub struct ServerConfig {
     /// Origins whose pages may call the HTTP listener from a browser, such as
     /// `https://app.example`; `*` means any. Empty: no page of another origin may.
     pub cors_allowed_origins: Vec<String>,
+    /// How gRPC messages may be packed, `gzip` and `zstd`; an answer is packed the way its request
+    /// is. Empty: not at all.
+    pub grpc_compression: Vec<Compression>,
+    /// Whether callers may register regions of POSIX shared memory (`/dev/shm`) and pass tensors
+    /// through them: `auto` = while `server.grpc_address` and `server.http_address` are loopback
+    /// addresses, `on`, `off`. A caller may name any object there that the service's user can open
+    /// for reading and writing.
+    pub system_shared_memory: SharedMemoryPolicy,
     /// Permits clear text beyond the loopback interface, for where TLS ends at a load balancer.
     pub allow_plaintext: bool,
     /// How long requests are still accepted after the service has said that it is not ready:
@@ -70,9 +79,36 @@ impl Default for ServerConfig {
             grpc_address: local(8001),
             metrics_address: local(8002),
             cors_allowed_origins: Vec::new(),
+            grpc_compression: vec![Compression::Gzip, Compression::Zstd],
+            system_shared_memory: SharedMemoryPolicy::Auto,
             allow_plaintext: false,
             drain_grace: Duration::from_secs(15),
             shutdown_timeout: Duration::from_secs(28),
+        }
+    }
+}
+
+/// Who may register shared memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SharedMemoryPolicy {
+    /// Callers, while they are all on this machine.
+    Auto,
+    /// All callers.
+    On,
+    /// Nobody.
+    Off,
+}
+
+impl ServerConfig {
+    /// Whether callers may register shared memory.
+    pub fn allows_shared_memory(&self) -> bool {
+        match self.system_shared_memory {
+            SharedMemoryPolicy::Auto => {
+                self.grpc_address.ip().is_loopback() && self.http_address.ip().is_loopback()
+            }
+            SharedMemoryPolicy::On => true,
+            SharedMemoryPolicy::Off => false,
         }
     }
 }
@@ -99,6 +135,17 @@ pub struct LimitsConfig {
     pub queue_rows: NonZeroUsize,
     /// Bytes of inputs that may wait for one model version.
     pub queue_bytes: NonZeroUsize,
+    /// Requests of one `ModelStreamInfer` stream that run at a time; no more are read meanwhile.
+    pub max_stream_inflight: NonZeroUsize,
+    /// How long a connection is used, give or take a tenth; then it takes no new requests, so that
+    /// callers connect anew and spread over the instances there are. `0s` = for good.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub max_connection_age: Duration,
+    /// How long work in flight may take on a connection that is too old; then it is cut.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub max_connection_age_grace: Duration,
     /// An HTTP/2 peer that is silent for this long is pinged.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
@@ -134,6 +181,9 @@ impl Default for LimitsConfig {
             max_inflight_requests: non_zero(4096),
             queue_rows: non_zero(4096),
             queue_bytes: non_zero(256 << 20),
+            max_stream_inflight: non_zero(32),
+            max_connection_age: Duration::ZERO,
+            max_connection_age_grace: Duration::from_secs(60),
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(20),
         }

@@ -22,6 +22,7 @@ use super::{HttpService, rest, served};
 use crate::lifecycle::{Clock, Peer, Readiness};
 use crate::oip;
 use crate::pipeline::Pipeline;
+use crate::shared_memory::SharedMemory;
 use crate::telemetry::traces::{ServerCall, ServerOutcome};
 use crate::telemetry::{TraceContext, Traces};
 
@@ -46,6 +47,8 @@ pub struct ApiParts {
     pub pipeline: Pipeline,
     /// Whether the service is ready.
     pub readiness: Readiness,
+    /// The regions of callers on this machine.
+    pub memory: SharedMemory,
     /// The bounds of a body.
     pub body: BodyLimits,
     /// Bytes of a request's headers.

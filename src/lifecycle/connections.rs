@@ -47,6 +47,21 @@ pub struct ConnectionLimits {
     pub keepalive_interval: Duration,
     /// A peer that answers neither a ping nor sends its HTTP/1.1 head within this is cut.
     pub keepalive_timeout: Duration,
+    /// How long a connection is used; `None` = for good. Each is given up to a tenth more or less.
+    pub max_age: Option<Duration>,
+    /// How long work in flight may take once a connection is too old.
+    pub max_age_grace: Duration,
+}
+
+impl ConnectionLimits {
+    /// How long connection number `n` of a listener is used. The tenths more or less are spread
+    /// evenly (multiples of the golden ratio), so that connections that were opened together do not
+    /// end together.
+    fn age(&self, n: u64) -> Option<Duration> {
+        const GOLDEN: f64 = 0.618_033_988_749_895;
+        let spread = 0.9 + 0.2 * (n as f64 * GOLDEN).fract();
+        self.max_age.map(|age| age.mul_f64(spread))
+    }
 }
 
 /// Who is at the other end of a request's connection: an extension of each request.
@@ -79,6 +94,7 @@ pub async fn serve_connections<S, B>(
     let builder = Arc::new(builder(version, &limits));
     let places = Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS)));
     let mut connections = JoinSet::new();
+    let mut number = 0_u64;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -90,8 +106,10 @@ pub async fn serve_connections<S, B>(
             Ok((stream, peer, place)) => {
                 let service = service.clone();
                 let (builder, shutdown) = (Arc::clone(&builder), shutdown.clone());
+                let life = Life { age: limits.age(number), grace: limits.max_age_grace, shutdown };
+                number += 1;
                 connections.spawn(async move {
-                    connection((stream, peer), service, builder, shutdown).await;
+                    connection((stream, peer), service, builder, life).await;
                     drop(place);
                 });
             }
@@ -139,7 +157,7 @@ async fn connection<S, B>(
     (stream, peer): (TcpStream, Peer),
     service: S,
     builder: Arc<auto::Builder<TokioExecutor>>,
-    shutdown: Shutdown,
+    life: Life,
 ) where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + 'static,
@@ -166,18 +184,50 @@ async fn connection<S, B>(
     let mut served = pin!(served);
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
-        () = shutdown.closed() => {
+        grace = life.over() => {
             GracefulConnection::graceful_shutdown(served.as_mut());
             tokio::select! {
                 ended = served.as_mut() => ended,
-                () = shutdown.aborted() => return,
-                () = idle(work.subscribe()) => return,
+                () = life.shutdown.aborted() => return,
+                // Only the end of the process is in such a hurry: a peer that is slow to hear of an
+                // age would lose what it sends meanwhile.
+                () = idle(work.subscribe()), if grace.is_none() => return,
+                () = sleep_for(grace) => {
+                    tracing::debug!("a connection that is too old is cut: its grace is over");
+                    return;
+                }
             }
         }
     };
     if let Err(error) = ended {
         // A peer that hangs up is no event for the operator.
         tracing::debug!(%error, "a connection ended with an error");
+    }
+}
+
+/// How long a connection is used.
+struct Life {
+    age: Option<Duration>,
+    grace: Duration,
+    shutdown: Shutdown,
+}
+
+impl Life {
+    /// Waits until the connection takes no more requests; says how long those in flight may take,
+    /// `None` when the shutdown itself bounds them.
+    async fn over(&self) -> Option<Duration> {
+        tokio::select! {
+            () = self.shutdown.closed() => None,
+            () = sleep_for(self.age) => Some(self.grace),
+        }
+    }
+}
+
+/// `None` is for good.
+async fn sleep_for(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -251,6 +301,8 @@ mod tests {
             max_header_list_bytes: 16 << 10,
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(10),
+            max_age: None,
+            max_age_grace: Duration::from_secs(10),
         }
     }
 

@@ -10,20 +10,32 @@ use crate::catalog::{Catalog, CatalogError, LoadedVersion, Model};
 use crate::domain::{ModelName, TensorSpec, VersionSelector};
 use crate::proto::inference::model_metadata_response::TensorMetadata;
 use crate::proto::inference::{ModelMetadataResponse, ServerMetadataResponse};
+use crate::shared_memory::SharedMemory;
 
 /// The platform of every model: what Triton calls its ONNX Runtime backend.
 pub const PLATFORM: &str = "onnxruntime_onnx";
 
 /// What this server can do beyond the protocol's core.
-const EXTENSIONS: [&str; 4] =
-    ["model_repository", "schedule_policy", "binary_tensor_data", "parameters"];
+const EXTENSIONS: [&str; 8] = [
+    "classification",
+    "model_repository",
+    "schedule_policy",
+    "model_configuration",
+    "statistics",
+    "binary_tensor_data",
+    "parameters",
+    "logging",
+];
+/// The same, where callers on this machine may register regions.
+const SYSTEM_SHARED_MEMORY: &str = "system_shared_memory";
 
 /// The metadata of the server.
-pub fn server_metadata() -> ServerMetadataResponse {
+pub fn server_metadata(memory: &SharedMemory) -> ServerMetadataResponse {
+    let memory = memory.is_allowed().then_some(SYSTEM_SHARED_MEMORY);
     ServerMetadataResponse {
         name: env!("CARGO_PKG_NAME").to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        extensions: EXTENSIONS.map(str::to_owned).to_vec(),
+        extensions: EXTENSIONS.into_iter().chain(memory).map(str::to_owned).collect(),
     }
 }
 
@@ -64,6 +76,18 @@ pub fn model_metadata(version: &LoadedVersion, model: Option<&Model>) -> ModelMe
         || vec![version.version.to_string()],
         |model| model.ready_versions().map(|version| version.to_string()).collect(),
     );
+    ModelMetadataResponse {
+        name: version.name.to_string(),
+        versions,
+        platform: PLATFORM.to_owned(),
+        inputs: version.inputs.iter().map(tensor).collect(),
+        outputs: version.public_outputs().map(|(_, spec)| tensor(spec)).collect(),
+        properties: properties(version),
+    }
+}
+
+/// What a caller may know of a version beside its tensors.
+pub(super) fn properties(version: &LoadedVersion) -> HashMap<String, String> {
     let mut properties = HashMap::from([
         ("bundle_sha256".to_owned(), version.digest.to_string()),
         ("execution_provider".to_owned(), version.batcher().provider().to_owned()),
@@ -74,12 +98,5 @@ pub fn model_metadata(version: &LoadedVersion, model: Option<&Model>) -> ModelMe
             properties.insert("notice".to_owned(), manifest.intended_use.notice.clone());
         }
     }
-    ModelMetadataResponse {
-        name: version.name.to_string(),
-        versions,
-        platform: PLATFORM.to_owned(),
-        inputs: version.inputs.iter().map(tensor).collect(),
-        outputs: version.public_outputs().map(|(_, spec)| tensor(spec)).collect(),
-        properties,
-    }
+    properties
 }

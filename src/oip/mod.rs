@@ -2,21 +2,34 @@
 //!
 //! A message becomes a checked request or an error that says what came and what was expected; an
 //! answer becomes a message whose bytes are the engine's own.
-//! This room must never predict, route or know a status.
+//! This room must never route a request or know a status.
 
+mod classification;
 mod contents;
+mod delivery;
+mod exchange;
 mod headers;
 mod infer;
 pub mod json;
+mod lookup;
 mod metadata;
+mod model_config;
 mod repository;
+mod settings;
+mod statistics;
 
 use crate::domain::{ErrorKind, Fault, NameError, TensorError};
 
+pub use delivery::{Delivery, fetch_inputs, uses_shared_memory};
+pub use exchange::{InferAnswer, InferError, infer};
 pub use headers::{MODEL_VERSION, REQUEST_ID, SERVER_TIMING, request_id, server_timing};
 pub use infer::{InferDefaults, infer_request, infer_response};
+pub use lookup::{LookupError, loaded};
 pub use metadata::{PLATFORM, model_metadata, model_ready, model_selector, server_metadata};
+pub use model_config::model_config;
 pub use repository::{Change, RepositoryError, Wish, repository_change, repository_index};
+pub use settings::{SettingsError, log_settings, trace_settings};
+pub use statistics::model_statistics;
 
 /// A message that is wrong by itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +61,24 @@ pub enum OipError {
         /// What is expected.
         problem: String,
     },
+    /// A parameter of a tensor.
+    #[error("{tensor}: parameter '{parameter}': {problem}")]
+    TensorParameter {
+        /// `inputs.` or `outputs.` and the tensor's name, cut and printable.
+        tensor: String,
+        /// Its name.
+        parameter: &'static str,
+        /// What is expected.
+        problem: String,
+    },
+    /// A tensor in shared memory.
+    #[error("{tensor}: {problem}")]
+    SharedMemory {
+        /// `inputs.` or `outputs.` and the tensor's name, cut and printable.
+        tensor: String,
+        /// Why it cannot be read or written.
+        problem: String,
+    },
     /// The inputs as a whole.
     #[error("{problem}")]
     Inputs {
@@ -74,6 +105,9 @@ impl Fault for OipError {
             OipError::Name(_) => "model_version".to_owned(),
             OipError::Tensor { name, .. } | OipError::Contents { name, .. } => {
                 format!("inputs.{name}")
+            }
+            OipError::TensorParameter { tensor, .. } | OipError::SharedMemory { tensor, .. } => {
+                tensor.clone()
             }
             OipError::Parameter { name, .. } => format!("parameters.{name}"),
             OipError::Inputs { .. } => "inputs".to_owned(),

@@ -68,6 +68,10 @@ pub struct Prediction {
     pub route: Route,
     /// The outputs, in the order asked for.
     pub outputs: Vec<NamedTensor>,
+    /// The names of the model's classes; empty where it has none.
+    pub labels: Arc<[String]>,
+    /// Whether the first dimension of the outputs is rows.
+    pub has_rows: bool,
     /// Where the time went.
     pub timing: Timing,
 }
@@ -159,10 +163,11 @@ impl Pipeline {
                 .await
                 .map_err(|_| PredictError::DeadlineExceeded)??,
         };
+        version.metrics.statistics().served(answer.queue, answer.compute);
         let total = self.clock.now().saturating_duration_since(begun);
         let timing = Timing {
             queue: answer.queue,
-            infer: answer.infer,
+            infer: answer.compute.input + answer.compute.infer,
             total,
             batch_rows: answer.batch_rows,
         };
@@ -213,6 +218,8 @@ fn prediction(
         digest: version.digest,
         route,
         outputs,
+        labels: Arc::clone(&version.labels),
+        has_rows: version.max_batch > 0,
         timing,
     }
 }

@@ -27,6 +27,10 @@ use crate::oip;
 use crate::pipeline::Pipeline;
 use crate::telemetry::{Edge, TraceContext, Traces};
 
+/// How a call's messages are packed, and how its answers may be.
+const ENCODING: &str = "grpc-encoding";
+const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
+
 /// What a call brings beside its message.
 #[derive(Debug, Clone)]
 pub struct CallContext {
@@ -53,7 +57,7 @@ pub struct GrpcEdge {
 
 /// A call that the transport refuses.
 #[derive(Debug, thiserror::Error)]
-enum TransportFault {
+pub(super) enum TransportFault {
     #[error("the message is too large: {found}; at most {limit} bytes are accepted")]
     TooLarge { found: String, limit: usize },
     #[error("the message is not a valid protobuf message of this call: {0}")]
@@ -96,24 +100,50 @@ impl GrpcEdge {
         status::of(fault, request_id).into_http()
     }
 
-    /// Puts right what the transport answers by itself: a message over the limit is
-    /// OUT_OF_RANGE there, one that cannot be parsed INTERNAL.
+    /// Puts right what the transport answers by itself.
     fn remapped(&self, response: Response<Body>, request_id: &str) -> Response<Body> {
-        let Some(found) = Status::from_header_map(response.headers()) else { return response };
-        let text = found.message();
-        let fault = match found.code() {
-            Code::OutOfRange if text.contains("message length too large") => {
-                let found = text.split("found ").nth(1).and_then(|rest| rest.split(',').next());
-                let found = found.unwrap_or("more").to_owned();
-                TransportFault::TooLarge { found, limit: self.max_message_bytes }
-            }
-            Code::Internal if text.contains("failed to decode Protobuf message") => {
-                TransportFault::Malformed(text.chars().take(200).collect())
-            }
-            _ => return response,
-        };
-        self.refuse(&fault, request_id)
+        let found = Status::from_header_map(response.headers());
+        match found.and_then(|found| transport_fault(&found, self.max_message_bytes)) {
+            Some(fault) => self.refuse(&fault, request_id),
+            None => response,
+        }
     }
+}
+
+/// What the transport means by a status of its own: a message over the limit is OUT_OF_RANGE there,
+/// one that unpacks to more RESOURCE_EXHAUSTED, one that cannot be read INTERNAL.
+pub(super) fn transport_fault(found: &Status, limit: usize) -> Option<TransportFault> {
+    let text = found.message();
+    match found.code() {
+        Code::OutOfRange if text.contains("message length too large") => {
+            let found = text.split("found ").nth(1).and_then(|rest| rest.split(',').next());
+            Some(TransportFault::TooLarge { found: found.unwrap_or("more").to_owned(), limit })
+        }
+        _ if text.contains("exceeded while decompressing") => {
+            Some(TransportFault::TooLarge { found: "more once it is unpacked".to_owned(), limit })
+        }
+        Code::Internal
+            if text.contains("failed to decode Protobuf message")
+                || text.contains("Error decompressing") =>
+        {
+            Some(TransportFault::Malformed(text.chars().take(200).collect()))
+        }
+        _ => None,
+    }
+}
+
+/// An answer is packed only for who packs its own request: that clients can unpack (most say so with
+/// every call) is no wish to have it done, and it costs more than the wire where the wire is fast.
+fn pack_as_asked(headers: &mut HeaderMap) {
+    let accepted = headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
+    let own = headers.get(ENCODING).filter(|own| {
+        let own = own.to_str().unwrap_or_default();
+        accepted.is_some_and(|list| list.split(',').any(|one| one.trim() == own))
+    });
+    match own.cloned() {
+        Some(own) => headers.insert(ACCEPT_ENCODING, own),
+        None => headers.remove(ACCEPT_ENCODING),
+    };
 }
 
 impl<B> Service<Request<B>> for GrpcEdge
@@ -135,6 +165,7 @@ where
         let now = edge.clock.now();
         let server = edge.methods.begin(&edge.traces, &request, now);
         let span = server.log_span(&request_id, request.uri().path());
+        pack_as_asked(request.headers_mut());
         let answer = async move {
             let mut response = match timeout(request.headers()) {
                 Err(fault) => edge.refuse(&fault, &request_id),

@@ -1,44 +1,33 @@
-//! `inference.GRPCInferenceService`: the Open Inference Protocol over gRPC.
+//! `inference.GRPCInferenceService`: the Open Inference Protocol over gRPC, with Triton's calls.
 //!
-//! Six calls are the protocol's core; the others are Triton's and are answered with a text that says
-//! that they are not served.
+//! Each call is taken out of its envelope, answered by the file of its group, and an error becomes a
+//! status by the one table.
 //! This file must never look into a tensor.
 
+mod models;
+mod shared_memory;
+mod stream;
+
+use futures::stream::BoxStream;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::edge::CallContext;
-use super::status;
-use crate::domain::{ErrorKind, Fault};
-use crate::lifecycle::Readiness;
-use crate::oip::{self, Change, InferDefaults, Wish};
-use crate::pipeline::Pipeline;
+use super::{RpcParts, status};
+use crate::domain::Fault;
+use crate::oip::{self, Change, InferAnswer, InferDefaults, InferError, Wish};
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceService;
 use crate::proto::inference::*;
 use crate::telemetry::{Edge, TraceContext};
 
-/// The service.
-#[derive(Debug)]
-pub struct Inference {
-    pipeline: Pipeline,
-    readiness: Readiness,
-}
-
-/// A call of the protocol that is not served.
-#[derive(Debug, thiserror::Error)]
-#[error("{0} is not served by this server")]
-struct NotServed(&'static str);
-
-impl Fault for NotServed {
-    fn kind(&self) -> ErrorKind {
-        ErrorKind::Unimplemented
-    }
-}
+/// The service. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Inference(RpcParts);
 
 impl Inference {
-    /// The service over `pipeline`.
-    pub fn new(pipeline: Pipeline, readiness: Readiness) -> Self {
-        Self { pipeline, readiness }
+    /// The service over `parts`.
+    pub fn new(parts: &RpcParts) -> Self {
+        Self(parts.clone())
     }
 
     async fn change(
@@ -47,10 +36,20 @@ impl Inference {
         wish: Wish,
         context: &CallContext,
     ) -> Result<String, Status> {
-        let catalog = self.pipeline.catalog();
+        let catalog = self.0.pipeline.catalog();
         oip::repository_change(catalog, change, wish, context.is_local)
             .await
             .map_err(|error| status::of(&error, &context.request_id))
+    }
+
+    async fn infer(
+        &self,
+        message: ModelInferRequest,
+        context: &CallContext,
+    ) -> Result<InferAnswer, InferError> {
+        let (deadline, trace) = (context.deadline, context.trace.clone());
+        let defaults = InferDefaults { edge: Edge::Grpc, deadline, trace };
+        oip::infer(&self.0.pipeline, &self.0.shared_memory, message, defaults).await
     }
 }
 
@@ -64,8 +63,13 @@ fn context<T>(request: &Request<T>) -> CallContext {
     })
 }
 
-fn not_served<T, R>(call: &'static str, request: &Request<T>) -> Result<Response<R>, Status> {
-    Err(status::of(&NotServed(call), &context(request).request_id))
+/// Answers a call that needs no waiting.
+fn answer<Q, R, F: Fault>(
+    request: Request<Q>,
+    call: impl FnOnce(Q) -> Result<R, F>,
+) -> Result<Response<R>, Status> {
+    let id = context(&request).request_id;
+    call(request.into_inner()).map(Response::new).map_err(|error| status::of(&error, &id))
 }
 
 #[tonic::async_trait]
@@ -81,98 +85,78 @@ impl GrpcInferenceService for Inference {
         &self,
         _: Request<ServerReadyRequest>,
     ) -> Result<Response<ServerReadyResponse>, Status> {
-        Ok(Response::new(ServerReadyResponse { ready: self.readiness.is_ready() }))
-    }
-
-    async fn model_ready(
-        &self,
-        request: Request<ModelReadyRequest>,
-    ) -> Result<Response<ModelReadyResponse>, Status> {
-        let id = context(&request).request_id;
-        let ModelReadyRequest { name, version } = request.into_inner();
-        let (name, selector) =
-            oip::model_selector(&name, &version).map_err(|error| status::of(&error, &id))?;
-        let ready = oip::model_ready(self.pipeline.catalog(), &name, selector)
-            .map_err(|error| status::of(&error, &id))?;
-        Ok(Response::new(ModelReadyResponse { ready }))
+        Ok(Response::new(ServerReadyResponse { ready: self.0.readiness.is_ready() }))
     }
 
     async fn server_metadata(
         &self,
         _: Request<ServerMetadataRequest>,
     ) -> Result<Response<ServerMetadataResponse>, Status> {
-        Ok(Response::new(oip::server_metadata()))
+        Ok(Response::new(oip::server_metadata(&self.0.shared_memory)))
+    }
+
+    async fn model_ready(
+        &self,
+        request: Request<ModelReadyRequest>,
+    ) -> Result<Response<ModelReadyResponse>, Status> {
+        answer(request, |message| models::ready(self.0.pipeline.catalog(), &message))
     }
 
     async fn model_metadata(
         &self,
         request: Request<ModelMetadataRequest>,
     ) -> Result<Response<ModelMetadataResponse>, Status> {
-        let id = context(&request).request_id;
-        let ModelMetadataRequest { name, version } = request.into_inner();
-        let (name, selector) =
-            oip::model_selector(&name, &version).map_err(|error| status::of(&error, &id))?;
-        let catalog = self.pipeline.catalog();
-        let resolved = catalog.resolve(&name, selector).map_err(|error| status::of(&error, &id))?;
-        let models = catalog.models();
-        Ok(Response::new(oip::model_metadata(&resolved.version, models.get(&name))))
-    }
-
-    async fn model_infer(
-        &self,
-        request: Request<ModelInferRequest>,
-    ) -> Result<Response<ModelInferResponse>, Status> {
-        let CallContext { request_id, deadline, trace, .. } = context(&request);
-        let mut message = request.into_inner();
-        let caller_id = std::mem::take(&mut message.id);
-        let defaults = InferDefaults { edge: Edge::Grpc, deadline, trace };
-        let request = oip::infer_request(message, defaults).map_err(|error| {
-            self.pipeline.refused(Edge::Grpc, &error);
-            status::of(&error, &request_id)
-        })?;
-        let prediction = self
-            .pipeline
-            .predict(request)
-            .await
-            .map_err(|error| status::of(&error, &request_id))?;
-        let (version, timing) = (prediction.version, prediction.timing);
-        let mut response = Response::new(oip::infer_response(prediction, caller_id));
-        let metadata = response.metadata_mut();
-        metadata.insert(oip::MODEL_VERSION, MetadataValue::from(version.number()));
-        if let Ok(value) = MetadataValue::try_from(oip::server_timing(timing)) {
-            metadata.insert(oip::SERVER_TIMING, value);
-        }
-        Ok(response)
-    }
-
-    type ModelStreamInferStream = futures::stream::Empty<Result<ModelStreamInferResponse, Status>>;
-
-    async fn model_stream_infer(
-        &self,
-        request: Request<Streaming<ModelInferRequest>>,
-    ) -> Result<Response<Self::ModelStreamInferStream>, Status> {
-        not_served("ModelStreamInfer", &request)
+        answer(request, |message| models::metadata(self.0.pipeline.catalog(), &message))
     }
 
     async fn model_config(
         &self,
         request: Request<ModelConfigRequest>,
     ) -> Result<Response<ModelConfigResponse>, Status> {
-        not_served("ModelConfig", &request)
+        answer(request, |message| models::config(self.0.pipeline.catalog(), &message))
     }
 
     async fn model_statistics(
         &self,
         request: Request<ModelStatisticsRequest>,
     ) -> Result<Response<ModelStatisticsResponse>, Status> {
-        not_served("ModelStatistics", &request)
+        let catalog = self.0.pipeline.catalog();
+        answer(request, |message| oip::model_statistics(catalog, &message.name, &message.version))
+    }
+
+    async fn model_infer(
+        &self,
+        request: Request<ModelInferRequest>,
+    ) -> Result<Response<ModelInferResponse>, Status> {
+        let context = context(&request);
+        let answer = self
+            .infer(request.into_inner(), &context)
+            .await
+            .map_err(|error| status::of(&error, &context.request_id))?;
+        let mut response = Response::new(answer.message);
+        let metadata = response.metadata_mut();
+        metadata.insert(oip::MODEL_VERSION, MetadataValue::from(answer.version.number()));
+        if let Ok(value) = MetadataValue::try_from(oip::server_timing(answer.timing)) {
+            metadata.insert(oip::SERVER_TIMING, value);
+        }
+        Ok(response)
+    }
+
+    type ModelStreamInferStream = BoxStream<'static, Result<ModelStreamInferResponse, Status>>;
+
+    async fn model_stream_infer(
+        &self,
+        request: Request<Streaming<ModelInferRequest>>,
+    ) -> Result<Response<Self::ModelStreamInferStream>, Status> {
+        let context = context(&request);
+        Ok(Response::new(stream::answers(self.clone(), context, request.into_inner())))
     }
 
     async fn repository_index(
         &self,
         request: Request<RepositoryIndexRequest>,
     ) -> Result<Response<RepositoryIndexResponse>, Status> {
-        Ok(Response::new(oip::repository_index(self.pipeline.catalog(), request.get_ref())))
+        Ok(Response::new(oip::repository_index(self.0.pipeline.catalog(), request.get_ref())))
     }
 
     async fn repository_model_load(
@@ -203,55 +187,58 @@ impl GrpcInferenceService for Inference {
         &self,
         request: Request<SystemSharedMemoryStatusRequest>,
     ) -> Result<Response<SystemSharedMemoryStatusResponse>, Status> {
-        not_served("SystemSharedMemoryStatus", &request)
+        answer(request, |message| shared_memory::status(&self.0.shared_memory, &message))
     }
 
     async fn system_shared_memory_register(
         &self,
         request: Request<SystemSharedMemoryRegisterRequest>,
     ) -> Result<Response<SystemSharedMemoryRegisterResponse>, Status> {
-        not_served("SystemSharedMemoryRegister", &request)
+        answer(request, |message| shared_memory::register(&self.0.shared_memory, &message))
     }
 
     async fn system_shared_memory_unregister(
         &self,
         request: Request<SystemSharedMemoryUnregisterRequest>,
     ) -> Result<Response<SystemSharedMemoryUnregisterResponse>, Status> {
-        not_served("SystemSharedMemoryUnregister", &request)
+        self.0.shared_memory.unregister(&request.get_ref().name);
+        Ok(Response::new(SystemSharedMemoryUnregisterResponse {}))
     }
 
     async fn cuda_shared_memory_status(
         &self,
         request: Request<CudaSharedMemoryStatusRequest>,
     ) -> Result<Response<CudaSharedMemoryStatusResponse>, Status> {
-        not_served("CudaSharedMemoryStatus", &request)
+        answer(request, |message| shared_memory::cuda_status(&message))
     }
 
     async fn cuda_shared_memory_register(
         &self,
         request: Request<CudaSharedMemoryRegisterRequest>,
     ) -> Result<Response<CudaSharedMemoryRegisterResponse>, Status> {
-        not_served("CudaSharedMemoryRegister", &request)
+        answer(request, |_| Err(shared_memory::NoCuda))
     }
 
     async fn cuda_shared_memory_unregister(
         &self,
-        request: Request<CudaSharedMemoryUnregisterRequest>,
+        _: Request<CudaSharedMemoryUnregisterRequest>,
     ) -> Result<Response<CudaSharedMemoryUnregisterResponse>, Status> {
-        not_served("CudaSharedMemoryUnregister", &request)
+        // Nothing is registered, so that everything is unregistered.
+        Ok(Response::new(CudaSharedMemoryUnregisterResponse {}))
     }
 
     async fn trace_setting(
         &self,
         request: Request<TraceSettingRequest>,
     ) -> Result<Response<TraceSettingResponse>, Status> {
-        not_served("TraceSetting", &request)
+        let (catalog, traces) = (self.0.pipeline.catalog(), &self.0.traces);
+        answer(request, |message| oip::trace_settings(catalog, traces, &message))
     }
 
     async fn log_settings(
         &self,
         request: Request<LogSettingsRequest>,
     ) -> Result<Response<LogSettingsResponse>, Status> {
-        not_served("LogSettings", &request)
+        answer(request, oip::log_settings)
     }
 }

@@ -13,6 +13,9 @@ mod web;
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 
@@ -20,6 +23,7 @@ use crate::lifecycle::{Clock, Readiness, Shutdown};
 use crate::pipeline::Pipeline;
 use crate::proto::DESCRIPTORS;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
+use crate::shared_memory::SharedMemory;
 use crate::telemetry::Traces;
 
 pub use edge::GrpcEdge;
@@ -38,8 +42,33 @@ pub struct RpcParts {
     pub clock: Arc<dyn Clock>,
     /// Bytes of a message, both ways.
     pub max_message_bytes: usize,
+    /// How messages may be packed, both ways.
+    pub compression: Vec<Compression>,
+    /// Requests of one stream that run at a time, at least 1.
+    pub max_stream_inflight: usize,
+    /// The regions of callers on this machine.
+    pub shared_memory: SharedMemory,
     /// Where spans go.
     pub traces: Traces,
+}
+
+/// How a gRPC message is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// RFC 1952.
+    Gzip,
+    /// RFC 8878.
+    Zstd,
+}
+
+impl From<Compression> for CompressionEncoding {
+    fn from(compression: Compression) -> Self {
+        match compression {
+            Compression::Gzip => CompressionEncoding::Gzip,
+            Compression::Zstd => CompressionEncoding::Zstd,
+        }
+    }
 }
 
 /// Descriptors that reflection cannot serve: a bug of the build.
@@ -59,10 +88,12 @@ pub enum ReflectionError {
 /// When the compiled descriptors cannot be read.
 pub fn service(parts: &RpcParts) -> Result<GrpcEdge, ReflectionError> {
     let limit = parts.max_message_bytes;
-    let inference = inference::Inference::new(parts.pipeline.clone(), parts.readiness.clone());
-    let inference = GrpcInferenceServiceServer::new(inference)
+    let inference = GrpcInferenceServiceServer::new(inference::Inference::new(parts))
         .max_decoding_message_size(limit)
         .max_encoding_message_size(limit);
+    let inference = parts.compression.iter().fold(inference, |service, packed| {
+        service.accept_compressed((*packed).into()).send_compressed((*packed).into())
+    });
     let catalog = parts.pipeline.catalog().clone();
     let health = health::Health::new(parts.readiness.clone(), catalog, parts.shutdown.clone());
     let reflection = || {

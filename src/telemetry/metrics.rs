@@ -15,6 +15,7 @@ use metrics_exporter_prometheus::{
 };
 
 use super::declared::*;
+use super::statistics::{ComputeTimes, VersionStatistics};
 use crate::domain::ErrorKind;
 
 /// The label under which requests for unknown models count.
@@ -118,6 +119,7 @@ struct Handles {
     queue_depth: Gauge,
     memory: Gauge,
     rows: Counter,
+    statistics: VersionStatistics,
     copies_packed: Counter,
     copies_unaligned: Counter,
     by_code: [[OnceLock<Counter>; ErrorKind::ALL.len() + 1]; Edge::ALL.len()],
@@ -255,6 +257,7 @@ fn handles(recorder: &PrometheusRecorder, model: &str, version: &str) -> ModelMe
         queue_depth: recorder.register_gauge(&key(QUEUE_DEPTH, &labels), &METADATA),
         memory: recorder.register_gauge(&key(MODEL_MEMORY, &labels), &METADATA),
         rows: counter(ROWS_TOTAL, &labels),
+        statistics: VersionStatistics::default(),
         copies_packed: counter(INPUT_COPIES, &with("reason", "packed")),
         copies_unaligned: counter(INPUT_COPIES, &with("reason", "unaligned")),
         by_code: Default::default(),
@@ -279,6 +282,11 @@ impl Drop for InflightGuard {
 }
 
 impl ModelMetrics {
+    /// What the version has done since it was loaded.
+    pub fn statistics(&self) -> &VersionStatistics {
+        &self.0.statistics
+    }
+
     /// The names of the model and its version, as the labels have them.
     pub fn names(&self) -> (&str, &str) {
         (&self.0.model, &self.0.version)
@@ -286,6 +294,7 @@ impl ModelMetrics {
 
     /// Counts an answered request.
     pub fn answered(&self, edge: Edge, outcome: Outcome, took: Duration) {
+        self.0.statistics.ended(outcome.is_ok(), took);
         let index = match outcome {
             Ok(()) => 0,
             Err(kind) => 1 + ErrorKind::ALL.iter().position(|k| *k == kind).unwrap_or_default(),
@@ -312,8 +321,9 @@ impl ModelMetrics {
         self.0.steps[index].record(took.as_secs_f64());
     }
 
-    /// Records a run of `rows` rows.
-    pub fn ran(&self, rows: usize) {
+    /// Records a run of `rows` rows that succeeded.
+    pub fn ran(&self, rows: usize, times: ComputeTimes) {
+        self.0.statistics.ran(rows, times);
         self.0.batch_size.record(rows as f64);
         self.0.rows.increment(rows as u64);
     }

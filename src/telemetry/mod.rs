@@ -8,6 +8,7 @@ mod declared;
 mod log_json;
 pub mod logs;
 pub mod metrics;
+pub mod statistics;
 pub mod traces;
 
 pub use declared::{DECLARED, MetricKind, MetricSpec};

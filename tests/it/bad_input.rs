@@ -10,10 +10,10 @@ use tonic_types::StatusExt as _;
 
 use crate::harness::{Server, bytes_of, config, pixels, request, scores};
 
-type Change = fn(&mut ModelInferRequest);
+pub type Change = fn(&mut ModelInferRequest);
 
 /// What is done to a good request, the status, and words of its text.
-const CASES: &[(&str, Change, Code, &[&str])] = &[
+pub const CASES: &[(&str, Change, Code, &[&str])] = &[
     (
         "unknown model",
         |r| r.model_name = "cats".to_owned(),
@@ -245,6 +245,92 @@ async fn bytes_that_are_no_message_are_invalid() {
     server.client().await.model_infer(request(1, 1)).await.unwrap();
 }
 
+/// Every call that takes a message, given bytes that are none: field 1 says that it has more bytes
+/// than there are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_call_reads_what_is_no_message() {
+    let server = Server::ready().await;
+    let service = hilum::proto::inference::grpc_inference_service_server::SERVICE_NAME;
+    let nonsense = bytes::Bytes::from_static(b"\x0a\xff\x01short");
+    for call in [
+        "ModelReady",
+        "ModelMetadata",
+        "ModelInfer",
+        "ModelStreamInfer",
+        "ModelConfig",
+        "ModelStatistics",
+        "RepositoryIndex",
+        "RepositoryModelLoad",
+        "RepositoryModelUnload",
+        "SystemSharedMemoryStatus",
+        "SystemSharedMemoryRegister",
+        "SystemSharedMemoryUnregister",
+        "CudaSharedMemoryStatus",
+        "CudaSharedMemoryRegister",
+        "CudaSharedMemoryUnregister",
+        "TraceSetting",
+        "LogSettings",
+    ] {
+        let mut grpc = tonic::client::Grpc::new(server.channel().await);
+        grpc.ready().await.unwrap();
+        let path = format!("/{service}/{call}").parse().unwrap();
+        let request = tonic::Request::new(tokio_stream::iter([nonsense.clone()]));
+        let answer = grpc.streaming(request, path, RawCodec).await;
+        let status = match answer {
+            Err(status) => status,
+            Ok(stream) => stream.into_inner().message().await.expect_err(call),
+        };
+        assert_eq!(status.code(), Code::InvalidArgument, "{call}: {status}");
+        assert!(status.message().contains("not a valid protobuf message"), "{call}: {status}");
+    }
+    server.client().await.model_infer(request(1, 1)).await.unwrap();
+}
+
+/// Bytes as they are.
+struct RawCodec;
+
+impl tonic::codec::Codec for RawCodec {
+    type Encode = bytes::Bytes;
+    type Decode = bytes::Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl tonic::codec::Encoder for RawCodec {
+    type Item = bytes::Bytes;
+    type Error = Status;
+
+    fn encode(
+        &mut self,
+        item: bytes::Bytes,
+        buffer: &mut tonic::codec::EncodeBuf<'_>,
+    ) -> Result<(), Status> {
+        bytes::BufMut::put(buffer, item);
+        Ok(())
+    }
+}
+
+impl tonic::codec::Decoder for RawCodec {
+    type Item = bytes::Bytes;
+    type Error = Status;
+
+    fn decode(
+        &mut self,
+        buffer: &mut tonic::codec::DecodeBuf<'_>,
+    ) -> Result<Option<bytes::Bytes>, Status> {
+        use bytes::Buf as _;
+        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn metadata_and_readiness_of_unknown_models_are_not_found() {
     let server = Server::ready().await;
@@ -261,9 +347,15 @@ async fn metadata_and_readiness_of_unknown_models_are_not_found() {
 async fn calls_that_are_not_served_say_so() {
     let server = Server::ready().await;
     let mut client = server.client().await;
-    let status = client.log_settings(LogSettingsRequest::default()).await.unwrap_err();
+    let register = CudaSharedMemoryRegisterRequest {
+        name: "r".to_owned(),
+        raw_handle: vec![0; 64].into(),
+        device_id: 0,
+        byte_size: 4,
+    };
+    let status = client.cuda_shared_memory_register(register).await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
-    assert!(status.message().contains("LogSettings is not served"), "{}", status.message());
+    assert!(status.message().contains("CUDA shared memory is not served"), "{}", status.message());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -52,9 +52,12 @@ impl Server {
                 let listeners = Listeners::bind(&config).await.unwrap();
                 let app = App::build(&config, listeners).unwrap();
                 addresses.send(app.addresses().unwrap()).unwrap();
+                // Counted by calls: a signal may come before the first of them.
+                let mut calls = 0;
                 app.run_until(move || {
                     let mut receiver = receiver.clone();
-                    let seen = *receiver.borrow();
+                    let seen = calls;
+                    calls += 1;
                     async move {
                         let _ = receiver.wait_for(|count| *count > seen).await;
                     }
@@ -279,4 +282,73 @@ pub fn seal(bundle: &Path) {
         format!("{digest}  {name}\n")
     };
     std::fs::write(bundle.join("SHA256SUMS"), names.iter().map(line).collect::<String>()).unwrap();
+}
+
+/// A configuration that serves these of the small models under `tests/models`.
+pub fn with_models(models: &[&str]) -> Config {
+    let mut config = config();
+    config.models.directory = root().join("tests/models");
+    config.models.control = hilum::catalog::ModelControl::Explicit;
+    config.models.load = models.iter().map(|name| (*name).to_owned()).collect();
+    config
+}
+
+/// A service with these of the small models, ready.
+pub async fn serve_models(models: &[&str]) -> Server {
+    let server = Server::start(with_models(models));
+    server.wait_ready().await;
+    server
+}
+
+/// A request with raw contents: name, data type, shape and bytes of each input.
+pub fn raw_request(model: &str, inputs: &[(&str, &str, &[i64], &[u8])]) -> ModelInferRequest {
+    let tensor = |(name, datatype, shape, _): &(&str, &str, &[i64], &[u8])| InferInputTensor {
+        name: (*name).to_owned(),
+        datatype: (*datatype).to_owned(),
+        shape: shape.to_vec(),
+        ..Default::default()
+    };
+    ModelInferRequest {
+        model_name: model.to_owned(),
+        inputs: inputs.iter().map(tensor).collect(),
+        raw_input_contents: inputs.iter().map(|(.., bytes)| bytes.to_vec().into()).collect(),
+        ..Default::default()
+    }
+}
+
+/// A parameter of a request or a tensor.
+pub fn int(value: i64) -> hilum::proto::inference::InferParameter {
+    use hilum::proto::inference::infer_parameter::ParameterChoice;
+    hilum::proto::inference::InferParameter {
+        parameter_choice: Some(ParameterChoice::Int64Param(value)),
+    }
+}
+
+/// A parameter of a request or a tensor.
+pub fn text(value: &str) -> hilum::proto::inference::InferParameter {
+    use hilum::proto::inference::infer_parameter::ParameterChoice;
+    hilum::proto::inference::InferParameter {
+        parameter_choice: Some(ParameterChoice::StringParam(value.to_owned())),
+    }
+}
+
+/// Elements of BYTES in the protocol's form.
+pub fn strings<E: AsRef<[u8]>>(elements: &[E]) -> Vec<u8> {
+    let element = |element: &E| {
+        let element = element.as_ref();
+        [&(element.len() as u32).to_le_bytes(), element].concat()
+    };
+    elements.iter().flat_map(element).collect()
+}
+
+/// The elements of an answer's BYTES.
+pub fn unpacked(mut rest: &[u8]) -> Vec<String> {
+    let mut elements = Vec::new();
+    while let Some((length, after)) = rest.split_first_chunk::<4>() {
+        let (element, after) = after.split_at(u32::from_le_bytes(*length) as usize);
+        elements.push(String::from_utf8(element.to_vec()).unwrap());
+        rest = after;
+    }
+    assert!(rest.is_empty());
+    elements
 }

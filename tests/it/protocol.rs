@@ -93,6 +93,57 @@ async fn watch_tells_the_state_and_then_the_end() {
     ending.await.unwrap();
 }
 
+/// A model comes, goes and comes again under its watchers; one who watches another model hears
+/// nothing of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watch_tells_each_change_of_a_models_state_and_of_no_others() {
+    use crate::harness::{PATIENCE, serve_models};
+    let server = serve_models(&["two_by_two"]).await;
+    let mut client = server.client().await;
+    let mut health = HealthClient::new(server.channel().await);
+    let asked = |service: &str| HealthCheckRequest { service: service.to_owned() };
+    let mut other = health.watch(asked("two_by_two")).await.unwrap().into_inner();
+    assert_eq!(other.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    let mut watch = health.watch(asked("scores")).await.unwrap().into_inner();
+    let mut seen = vec![watch.message().await.unwrap().unwrap().status()];
+    let model_name = "scores".to_owned();
+    let load = RepositoryModelLoadRequest { model_name: model_name.clone(), ..Default::default() };
+    let unload = RepositoryModelUnloadRequest { model_name, ..Default::default() };
+    for change in ["load", "unload", "load"] {
+        let wanted = match change {
+            "load" => {
+                client.repository_model_load(load.clone()).await.unwrap();
+                ServingStatus::Serving
+            }
+            _ => {
+                client.repository_model_unload(unload.clone()).await.unwrap();
+                ServingStatus::NotServing
+            }
+        };
+        let told = async {
+            loop {
+                let state = watch.message().await.unwrap().unwrap().status();
+                // Each message is a change.
+                assert_ne!(seen.last(), Some(&state));
+                seen.push(state);
+                if state == wanted {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, told).await.expect(change);
+        assert_eq!(
+            health.check(asked("scores")).await.unwrap().into_inner().status(),
+            wanted,
+            "{seen:?}"
+        );
+    }
+    let silent = tokio::time::timeout(std::time::Duration::from_millis(50), other.message()).await;
+    assert!(silent.is_err(), "the other model did not change");
+    let unknown = health.watch(asked("cats")).await.unwrap().into_inner().message().await;
+    assert_eq!(unknown.unwrap().unwrap().status(), ServingStatus::ServiceUnknown);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_probe_answers_with_a_status_also_without_a_message() {
     use hilum::proto::hilum::v1::probe_client::ProbeClient;

@@ -43,17 +43,14 @@ pub async fn infer(
     let JsonInfer { mut message, form } = read.map_err(|error| refused(&error))?;
     message.model_name = target.model;
     message.model_version = target.version;
-    let caller_id = std::mem::take(&mut message.id);
     let trace = call.trace.clone();
     let defaults = InferDefaults { edge: Edge::Http, deadline: None, trace };
-    let request = oip::infer_request(message, defaults).map_err(|error| refused(&error))?;
-    let prediction = parts.pipeline.predict(request).await;
-    let prediction = prediction.map_err(|error| Refusal::of(&error, &call.request_id))?;
-    let (version, timing) = (prediction.version.number(), prediction.timing);
+    let answer = oip::infer(&parts.pipeline, &parts.memory, message, defaults).await;
+    let answer = answer.map_err(|error| Refusal::of(&error, &call.request_id))?;
+    let (version, timing) = (answer.version.number(), answer.timing);
     let predicted = parts.clock.now();
-    let message = oip::infer_response(prediction, caller_id);
     let answer =
-        write(message, form).await.map_err(|fault| Refusal::of(&fault, &call.request_id))?;
+        write(answer.message, form).await.map_err(|fault| Refusal::of(&fault, &call.request_id))?;
     call.trace.step(TraceStep::Encode, predicted, parts.clock.now());
     Ok(response(answer, version, timing))
 }

@@ -40,8 +40,8 @@ fn ready_status(ready: bool) -> StatusCode {
 }
 
 /// The server.
-pub async fn server() -> Json<Value> {
-    Json(to_json(&oip::server_metadata()))
+pub async fn server(State(parts): State<ApiParts>) -> Json<Value> {
+    Json(to_json(&oip::server_metadata(&parts.memory)))
 }
 
 /// Whether the server runs.

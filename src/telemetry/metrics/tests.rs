@@ -9,7 +9,7 @@ fn a_scrape_shows_what_was_counted_and_only_declared_names() {
     model.answered(Edge::Grpc, Ok(()), Duration::from_millis(2));
     model.answered(Edge::Grpc, Err(ErrorKind::Overloaded), Duration::from_millis(2));
     model.answered(Edge::Http, Ok(()), Duration::from_millis(2));
-    model.ran(7);
+    model.ran(7, ComputeTimes::default());
     let text = metrics.render();
     let labels = r#"protocol="grpc",model="mnist",version="2""#;
     assert!(text.contains(&format!("hilum_requests_total{{{labels},code=\"OK\"}} 1")), "{text}");

@@ -74,9 +74,15 @@ struct Inner {
     provider: SdkTracerProvider,
     tracer: SdkTracer,
     account: Arc<Account>,
+    ratio: f64,
 }
 
 impl Traces {
+    /// The share of requests without a decision of their own that is traced; `None` when off.
+    pub fn ratio(&self) -> Option<f64> {
+        self.0.as_ref().map(|inner| inner.ratio)
+    }
+
     /// Begins nothing, hands a caller's context on.
     pub const fn off() -> Self {
         Self(None)
@@ -130,7 +136,7 @@ impl Traces {
             .with_version(env!("CARGO_PKG_VERSION"))
             .build();
         let tracer = provider.tracer_with_scope(scope);
-        Self(Some(Arc::new(Inner { provider, tracer, account })))
+        Self(Some(Arc::new(Inner { provider, tracer, account, ratio: *ratio })))
     }
 
     /// Whether spans are sent anywhere.

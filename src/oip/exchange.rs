@@ -1,0 +1,124 @@
+//! One inference from message to message: the way that every edge takes.
+//!
+//! Parameters are read, inputs fetched, the request predicted, outputs classified and delivered.
+//! Copies out of and into shared memory are made on a thread that may block.
+//! This file must never know by which protocol a message came.
+
+use super::{
+    Delivery, InferDefaults, OipError, fetch_inputs, infer_request, infer_response,
+    uses_shared_memory,
+};
+use crate::domain::{ErrorKind, Fault, ModelVersion};
+use crate::pipeline::{Pipeline, PredictError, Timing};
+use crate::proto::inference::{ModelInferRequest, ModelInferResponse};
+use crate::shared_memory::SharedMemory;
+
+/// An answer, and what an edge says of it in its headers.
+#[derive(Debug, Clone)]
+pub struct InferAnswer {
+    /// The message.
+    pub message: ModelInferResponse,
+    /// The version that answered.
+    pub version: ModelVersion,
+    /// Where the time went.
+    pub timing: Timing,
+}
+
+/// An inference without an answer.
+#[derive(Debug, thiserror::Error)]
+pub enum InferError {
+    /// The message is wrong by itself.
+    #[error(transparent)]
+    Message(#[from] OipError),
+    /// The prediction has no answer.
+    #[error(transparent)]
+    Predict(#[from] PredictError),
+    /// The thread that copied was lost.
+    #[error("copying out of or into shared memory ended without a result")]
+    Lost,
+}
+
+impl InferError {
+    fn inner(&self) -> Option<&dyn Fault> {
+        match self {
+            InferError::Message(error) => Some(error),
+            InferError::Predict(error) => Some(error),
+            InferError::Lost => None,
+        }
+    }
+}
+
+impl Fault for InferError {
+    fn kind(&self) -> ErrorKind {
+        self.inner().map_or(ErrorKind::Internal, Fault::kind)
+    }
+
+    fn reason(&self) -> &'static str {
+        self.inner().map_or(ErrorKind::Internal.name(), Fault::reason)
+    }
+
+    fn field(&self) -> Option<String> {
+        self.inner().and_then(Fault::field)
+    }
+
+    fn retry_after(&self) -> Option<std::time::Duration> {
+        self.inner().and_then(Fault::retry_after)
+    }
+}
+
+/// Answers `message`. Dropping the future cancels the request.
+///
+/// # Errors
+/// [`InferError`]; a message that was refused before it could be predicted is counted here.
+pub async fn infer(
+    pipeline: &Pipeline,
+    memory: &SharedMemory,
+    message: ModelInferRequest,
+    defaults: InferDefaults,
+) -> Result<InferAnswer, InferError> {
+    let edge = defaults.edge;
+    let id = message.id.clone();
+    let copies = uses_shared_memory(&message);
+    let prepared = prepare(memory, message, copies).await.and_then(|(delivery, message)| {
+        let request = infer_request(message, defaults)?;
+        Ok((delivery, request))
+    });
+    let (delivery, request) = prepared.inspect_err(|error| pipeline.refused(edge, error))?;
+    let mut prediction = pipeline.predict(request).await?;
+    delivery.classify(&mut prediction)?;
+    let (version, timing) = (prediction.version, prediction.timing);
+    let mut message = infer_response(prediction, id);
+    if copies {
+        let memory = memory.clone();
+        message = blocking(move || {
+            delivery.store(&mut message, &memory)?;
+            Ok(message)
+        })
+        .await?;
+    }
+    Ok(InferAnswer { message, version, timing })
+}
+
+async fn prepare(
+    memory: &SharedMemory,
+    mut message: ModelInferRequest,
+    copies: bool,
+) -> Result<(Delivery, ModelInferRequest), InferError> {
+    let delivery = Delivery::of(&message, memory)?;
+    if !copies {
+        return Ok((delivery, message));
+    }
+    let memory = memory.clone();
+    let message = blocking(move || {
+        fetch_inputs(&mut message, &memory)?;
+        Ok(message)
+    });
+    Ok((delivery, message.await?))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, OipError> + Send + 'static,
+) -> Result<T, InferError> {
+    let done = tokio::task::spawn_blocking(work).await.map_err(|_| InferError::Lost)?;
+    Ok(done?)
+}
