@@ -248,3 +248,28 @@ async fn models_come_and_go_by_rest() {
     assert!(told.error().contains("'config' is not served"), "{}", told.error());
     assert_eq!(change("echo_int8", "load", "{").await.status, StatusCode::BAD_REQUEST);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn configuration_and_statistics_are_those_of_grpc() {
+    let server = Server::ready().await;
+    for _ in 0..3 {
+        post(server.http, INFER, json_request(2, 5).to_string()).await;
+    }
+    let config = get(server.http, "/v2/models/mnist/versions/2/config").await;
+    assert_eq!(config.status, StatusCode::OK);
+    assert_eq!(config.json()["max_batch_size"], 32);
+    assert_eq!(config.json()["input"][0]["dims"], json!([1, 28, 28]));
+    for path in ["/v2/models/stats", "/v2/models/mnist/stats", "/v2/models/mnist/versions/2/stats"]
+    {
+        let answer = get(server.http, path).await.json();
+        let versions = answer["model_stats"].as_array().unwrap();
+        let champion = versions.iter().find(|stats| stats["version"] == "2").unwrap();
+        let counts = [&champion["inference_count"], &champion["execution_count"]];
+        assert_eq!(counts, [&json!(6), &json!(3)], "{path}: {champion}");
+    }
+    for path in ["/v2/models/cats/config", "/v2/models/cats/stats"] {
+        let answer = get(server.http, path).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
+        assert!(answer.json()["error"].as_str().unwrap().contains("unknown model 'cats'"));
+    }
+}

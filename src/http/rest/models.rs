@@ -67,6 +67,30 @@ pub async fn metadata(
     Ok(Json(to_json(&oip::model_metadata(&version, models.get(&version.name)))))
 }
 
+/// How a model is configured, as Triton says it.
+pub async fn config(
+    State(parts): State<ApiParts>,
+    Extension(call): Extension<Call>,
+    target: Result<Target, HttpFault>,
+) -> Answer {
+    let target = named(target, &call)?;
+    let Resolved { version, .. } = resolved(&parts, &call, &target)?;
+    Ok(Json(to_json(&oip::model_config(&version))))
+}
+
+/// What a model's versions, or all versions, have answered and how long it took.
+pub async fn statistics(
+    State(parts): State<ApiParts>,
+    Extension(call): Extension<Call>,
+    target: Result<Target, HttpFault>,
+) -> Answer {
+    let target = named(target, &call)?;
+    let catalog = parts.pipeline.catalog();
+    let statistics = oip::model_statistics(catalog, &target.model, &target.version)
+        .map_err(|error| Refusal::of(&error, &call.request_id))?;
+    Ok(Json(to_json(&statistics)))
+}
+
 /// Whether a model answers.
 pub async fn model_ready(
     State(parts): State<ApiParts>,

@@ -72,6 +72,8 @@ const fn act(
 
 const METADATA: Schema = Schema::Message("inference.ModelMetadataResponse");
 const READY: Schema = Schema::Message("inference.ModelReadyResponse");
+const CONFIG: Schema = Schema::Message("inference.ModelConfig");
+const STATISTICS: Schema = Schema::Message("inference.ModelStatisticsResponse");
 const REQUEST: Schema = Schema::Infer(INFER_REQUEST);
 const RESPONSE: Schema = Schema::Infer(INFER_RESPONSE);
 
@@ -126,6 +128,41 @@ pub static OPERATIONS: &[Operation] = &[
         READY,
         || get(models::model_ready),
     )),
+    read(
+        "/v2/models/{model}/config",
+        "modelConfig",
+        "How a model's default version is configured",
+        CONFIG,
+        || get(models::config),
+    ),
+    read(
+        "/v2/models/{model}/versions/{version}/config",
+        "modelVersionConfig",
+        "How a version is configured",
+        CONFIG,
+        || get(models::config),
+    ),
+    read(
+        "/v2/models/stats",
+        "statistics",
+        "What every version has answered and how long it took",
+        STATISTICS,
+        || get(models::statistics),
+    ),
+    read(
+        "/v2/models/{model}/stats",
+        "modelStatistics",
+        "What a model's versions have answered and how long it took",
+        STATISTICS,
+        || get(models::statistics),
+    ),
+    read(
+        "/v2/models/{model}/versions/{version}/stats",
+        "modelVersionStatistics",
+        "What a version has answered and how long it took",
+        STATISTICS,
+        || get(models::statistics),
+    ),
     act(
         "/v2/models/{model}/infer",
         "modelInfer",
