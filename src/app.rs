@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::catalog::{self, Catalog, CatalogError, CatalogParts, CatalogSettings, ModelControl};
+use crate::catalog::{Catalog, CatalogError, CatalogParts, CatalogSettings, ModelControl};
 use crate::config::Config;
 use crate::engine::library::{self, LibraryError};
 use crate::engine::{Provider, ProviderMode, ProviderName};
@@ -135,7 +135,8 @@ impl Core {
             readiness: readiness.clone(),
         };
         // A folder that cannot be read stops the start; the models in it only hold readiness back.
-        catalog::scan(&settings.directory)?;
+        std::fs::read_dir(&settings.directory)
+            .map_err(|error| CatalogError::Directory { path: settings.directory.clone(), error })?;
         let catalog = Catalog::new(settings, parts);
         let admission = Admission::new(config.limits.max_inflight_requests.get(), shutdown.clone());
         let pipeline = Pipeline::new(catalog, admission, Arc::clone(&clock), metrics.clone());

@@ -295,6 +295,11 @@ impl Batcher {
         Ok(Pending(answer))
     }
 
+    /// Rows that wait now.
+    pub fn queued_rows(&self) -> usize {
+        self.queue.rows()
+    }
+
     /// Takes no more requests; what is queued still runs.
     pub fn close(&self) {
         self.queue.close();

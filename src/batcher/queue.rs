@@ -254,6 +254,11 @@ impl Queue {
         batch
     }
 
+    /// Rows that wait now.
+    pub fn rows(&self) -> usize {
+        self.lock().rows
+    }
+
     /// Takes no more requests and wakes every worker.
     pub fn close(&self) {
         self.lock().closed = true;

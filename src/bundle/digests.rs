@@ -10,7 +10,8 @@ use std::path::Path;
 use super::{BundleError, read_text};
 use crate::domain::Digest;
 
-const SUMS: &str = "SHA256SUMS";
+/// The file's name.
+pub const SUMS: &str = "SHA256SUMS";
 const SIGNATURE: &str = "SHA256SUMS.sig";
 
 /// Files whose digests hold.

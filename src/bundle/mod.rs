@@ -119,7 +119,7 @@ impl Bundle {
         name: &ModelName,
         version: ModelVersion,
     ) -> Result<Self, BundleError> {
-        if !folder.join(MANIFEST).exists() {
+        if is_bare(folder) {
             return Self::open_bare(folder, name, version);
         }
         let digests = digests::verify(folder)?;
@@ -134,7 +134,10 @@ impl Bundle {
             ));
         }
         let baseline = manifest.baseline.as_ref().map(|baseline| baseline.file.as_str());
-        for file in [Some(manifest.model.file.as_str()), baseline].into_iter().flatten() {
+        // A version answers its goldens before it serves, so that a bundle without any is none.
+        for file in
+            [Some(manifest.model.file.as_str()), Some(GOLDENS), baseline].into_iter().flatten()
+        {
             if !digests.contains(file) {
                 problems.push(format!("'{file}' is not in the bundle"));
             }
@@ -148,10 +151,7 @@ impl Bundle {
         if declared != found {
             return Err(BundleError::Digest { path, declared_in: MANIFEST, declared, found });
         }
-        let goldens = match digests.contains(GOLDENS) {
-            true => Some(read_goldens(&folder.join(GOLDENS), &manifest)?),
-            false => None,
-        };
+        let goldens = Some(read_goldens(&folder.join(GOLDENS), &manifest)?);
         Ok(Self {
             name: name.clone(),
             version,
@@ -172,6 +172,15 @@ impl Bundle {
         let name = name.clone();
         Ok(Self { name, version, digest, manifest: None, goldens: None, model: model.into() })
     }
+}
+
+/// Whether a version's folder is Triton's: nothing in it says that it is a bundle, not even a broken
+/// link. What was a bundle once is never served unchecked because a file of it is missing.
+pub fn is_bare(folder: &Path) -> bool {
+    [MANIFEST, digests::SUMS, GOLDENS].iter().all(|mark| {
+        let found = fs::symlink_metadata(folder.join(mark));
+        found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    })
 }
 
 impl ModelFolder {
@@ -222,6 +231,9 @@ fn read_goldens(path: &Path, manifest: &Manifest) -> Result<Goldens, BundleError
         serde_json::from_str(&read_text(path)?).map_err(|error| invalid(error.to_string()))?;
     if goldens.schema != SCHEMA {
         return Err(invalid(format!("schema {} is not read, only {SCHEMA}", goldens.schema)));
+    }
+    if goldens.cases.is_empty() {
+        return Err(invalid("there is no case in it; at least one is needed".to_owned()));
     }
     let inputs: Vec<&str> = manifest.model.inputs.iter().map(|input| input.name.as_str()).collect();
     for case in &goldens.cases {

@@ -267,11 +267,17 @@ impl Catalog {
         let is_champion = |(name, version): &Key| {
             models.get(name).is_some_and(|model| model.intended == Ok(*version))
         };
-        // Champions come first, for readiness and for memory alike.
-        let (champions, others): (Vec<Key>, Vec<Key>) = load.into_iter().partition(is_champion);
+        let (mut champions, others): (Vec<Key>, Vec<Key>) = load.into_iter().partition(is_champion);
         drop(models);
-        let mut refused = self.load_versions(champions);
-        refused.extend(self.load_versions(others));
+        // All beside each other, champions first; where memory may not do for all of them, champions
+        // take theirs before any other begins.
+        let mut refused = Vec::new();
+        if self.may_not_fit(champions.iter().chain(&others)) {
+            refused = self.load_versions(champions);
+            champions = Vec::new();
+        }
+        champions.extend(others);
+        refused.extend(self.load_versions(champions));
         if !remove.is_empty() {
             self.retire(&remove);
         }
@@ -288,13 +294,28 @@ impl Catalog {
         refused
     }
 
+    /// Whether these versions may need more memory than the limit grants, told from the sizes of
+    /// their folders.
+    fn may_not_fit<'a>(&self, versions: impl Iterator<Item = &'a Key>) -> bool {
+        let engines = self.0.parts.permits.total().max(self.0.settings.instances);
+        let copies = u64::try_from(engines).unwrap_or(u64::MAX).saturating_add(1);
+        let wanted = versions
+            .map(|(name, version)| {
+                let folder =
+                    self.0.settings.directory.join(name.as_str()).join(version.to_string());
+                scan::bytes_in(&folder).saturating_mul(copies)
+            })
+            .fold(self.0.memory.used(), u64::saturating_add);
+        wanted > self.0.settings.memory_limit
+    }
+
     /// Loads versions, as many beside each other as there are cores; returns what was refused.
     fn load_versions(&self, tasks: Vec<Key>) -> Vec<(Key, Arc<str>)> {
         let threads = self.0.parts.permits.total().min(tasks.len());
-        let (tasks, refused) = (Mutex::new(tasks), Mutex::new(Vec::new()));
+        let (tasks, refused) = (Mutex::new(tasks.into_iter()), Mutex::new(Vec::new()));
         let next = || {
             let stopping = self.0.stopping.load(Ordering::Relaxed);
-            tasks.lock().unwrap_or_else(PoisonError::into_inner).pop().filter(|_| !stopping)
+            tasks.lock().unwrap_or_else(PoisonError::into_inner).next().filter(|_| !stopping)
         };
         let work = || {
             while let Some(key) = next() {

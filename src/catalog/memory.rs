@@ -44,6 +44,11 @@ impl MemoryBudget {
         Self(Arc::new(Inner { limit, used: Mutex::new(0) }))
     }
 
+    /// Bytes in use.
+    pub fn used(&self) -> u64 {
+        *self.0.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Reserves `bytes`.
     ///
     /// # Errors

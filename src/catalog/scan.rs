@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::CatalogError;
-use crate::bundle::{BARE_MODEL, MANIFEST, ModelFolder};
+use crate::bundle::{BARE_MODEL, ModelFolder, is_bare};
 use crate::domain::{ModelName, ModelVersion};
 
 /// A model's folder.
@@ -39,7 +39,10 @@ pub fn scan(directory: &Path) -> Result<Vec<Scanned>, CatalogError> {
     for folder in folders(directory).map_err(failed)? {
         match folder.parse::<ModelName>() {
             Ok(name) => models.push(model(&directory.join(&folder), name).map_err(failed)?),
-            Err(error) => tracing::warn!(%error, "a folder among the models is passed over"),
+            Err(error) => {
+                let directory = directory.display();
+                tracing::warn!(%directory, %error, "a folder among the models is passed over");
+            }
         }
     }
     Ok(models)
@@ -92,7 +95,7 @@ fn champion(
         Ok(None) => {
             let bare = |version: &ModelVersion| {
                 let version = folder.join(version.to_string());
-                version.join(BARE_MODEL).exists() && !version.join(MANIFEST).exists()
+                version.join(BARE_MODEL).exists() && is_bare(&version)
             };
             match versions.keys().next_back() {
                 Some(highest) if versions.keys().all(bare) => Ok(*highest),
@@ -102,6 +105,12 @@ fn champion(
         }
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// Bytes of the files of a folder.
+pub fn bytes_in(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| Some(fs::metadata(entry.path()).ok()?.len())).sum()
 }
 
 fn fingerprint(folder: &Path) -> io::Result<Fingerprint> {

@@ -5,13 +5,16 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::{Output, exit, failed};
+use crate::app::Core;
 use crate::bundle::Bundle;
-use crate::catalog::{self, Scanned};
+use crate::catalog::{self, ModelControl, Scanned, VersionEntry};
 use crate::config::{self, Config, Overrides};
+use crate::domain::{Digest, ModelName, ModelVersion};
 use crate::engine::library;
 use crate::lifecycle::cpu::CpuQuota;
 
@@ -84,27 +87,96 @@ fn examine(config: &Config) -> Vec<Finding> {
     };
     say("version", true, format!("hilum {}", env!("CARGO_PKG_VERSION")));
     say("cpu", true, cpu(config));
-    match library::load(config.engine.onnxruntime.as_deref()) {
+    let library = library::load(config.engine.onnxruntime.as_deref());
+    match &library {
         Ok(runtime) => {
             let path = runtime.path.display();
             say("onnxruntime", true, format!("{path}: {}", runtime.build_info()));
         }
         Err(error) => say("onnxruntime", false, error.to_string()),
     }
-    match catalog::scan(&config.models.directory) {
-        Ok(scanned) if scanned.is_empty() => {
+    let models = match library {
+        Ok(_) => load_models(config),
+        Err(_) => read_models(config),
+    };
+    match models {
+        Ok(models) if models.is_empty() => {
             let directory = config.models.directory.display();
             say("models", false, format!("{directory}: no <name>/<version>/ is in it"));
         }
-        Ok(scanned) => {
-            for model in scanned {
-                let (ok, found) = examine_model(config, &model);
-                say(&format!("model {}", model.name), ok, found);
-            }
+        Ok(models) => {
+            models
+                .into_iter()
+                .for_each(|(name, ok, found)| say(&format!("model {name}"), ok, found));
         }
-        Err(error) => say("models", false, error.to_string()),
+        Err(error) => say("models", false, error),
     }
     findings
+}
+
+/// A model's name, whether all is well with it, and what was found.
+type Examined = (ModelName, bool, String);
+
+/// Loads every version as `serve` does, goldens and all.
+fn load_models(config: &Config) -> Result<Vec<Examined>, String> {
+    let mut config = config.clone();
+    config.models.control = ModelControl::None;
+    config.models.load = Vec::new();
+    let core = Core::build(&config).map_err(|error| error.to_string())?;
+    let catalog = core.pipeline.catalog();
+    catalog.start(|| {}).map_err(|error| error.to_string())?;
+    let models = catalog.models();
+    let examined = models.iter().map(|(name, model)| {
+        let version = |(version, entry): (&ModelVersion, &VersionEntry)| match entry.ready() {
+            Some(loaded) => {
+                let digest = shortened(&loaded.digest);
+                let provider = loaded.batcher().provider();
+                (true, format!("version {version} answers its goldens on {provider} ({digest})"))
+            }
+            None => (false, format!("version {version}: {}", entry.described().1)),
+        };
+        summary(name, &model.intended, model.versions.iter().map(version))
+    });
+    let examined = examined.collect();
+    catalog.stop();
+    Ok(examined)
+}
+
+/// Without a library only the files can be looked at.
+fn read_models(config: &Config) -> Result<Vec<Examined>, String> {
+    let directory = &config.models.directory;
+    let scanned = catalog::scan(directory).map_err(|error| error.to_string())?;
+    let examined = scanned.iter().map(|Scanned { name, champion, versions }| {
+        let version = |version: &ModelVersion| {
+            let folder = directory.join(name.as_str()).join(version.to_string());
+            match Bundle::open(&folder, name, *version) {
+                Ok(bundle) => {
+                    let digest = shortened(&bundle.digest);
+                    (true, format!("version {version} has intact files and was not run ({digest})"))
+                }
+                Err(error) => (false, format!("version {version}: {error}")),
+            }
+        };
+        summary(name, champion, versions.keys().map(version))
+    });
+    Ok(examined.collect())
+}
+
+fn summary(
+    name: &ModelName,
+    champion: &Result<ModelVersion, Arc<str>>,
+    versions: impl Iterator<Item = (bool, String)>,
+) -> Examined {
+    let champion = match champion {
+        Ok(version) => (true, format!("champion {version}")),
+        Err(problem) => (false, problem.to_string()),
+    };
+    let (well, found): (Vec<bool>, Vec<String>) = std::iter::once(champion).chain(versions).unzip();
+    (name.clone(), well.into_iter().all(|ok| ok), found.join("; "))
+}
+
+fn shortened(digest: &Digest) -> String {
+    digest.to_string().chars().take(12).collect()
 }
 
 fn cpu(config: &Config) -> String {
@@ -115,30 +187,4 @@ fn cpu(config: &Config) -> String {
     };
     let planned = if config.engine.cores > 0 { config.engine.cores } else { quota.cores() };
     format!("{planned} cores to plan with ({} by affinity, {group})", quota.affinity)
-}
-
-fn examine_model(config: &Config, model: &Scanned) -> (bool, String) {
-    let mut ok = true;
-    let mut parts = Vec::new();
-    match &model.champion {
-        Ok(version) => parts.push(format!("champion {version}")),
-        Err(problem) => {
-            ok = false;
-            parts.push(problem.to_string());
-        }
-    }
-    for version in model.versions.keys() {
-        let folder = config.models.directory.join(model.name.as_str()).join(version.to_string());
-        match Bundle::open(&folder, &model.name, *version) {
-            Ok(bundle) => {
-                let short: String = bundle.digest.to_string().chars().take(12).collect();
-                parts.push(format!("version {version} intact ({short})"));
-            }
-            Err(error) => {
-                ok = false;
-                parts.push(format!("version {version}: {error}"));
-            }
-        }
-    }
-    (ok, parts.join("; "))
 }

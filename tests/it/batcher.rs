@@ -16,46 +16,74 @@ use proptest::prelude::*;
 
 use crate::harness::{bytes_of, floats};
 
-/// Holds runs back until it is opened.
+/// Holds runs back until it is opened, or lets them through one by one.
 #[derive(Default)]
-struct Gate {
-    open: Mutex<bool>,
+pub struct Gate {
+    state: Mutex<GateState>,
     changed: Condvar,
 }
 
+#[derive(Default)]
+struct GateState {
+    open: bool,
+    passes: usize,
+    waiting: usize,
+}
+
 impl Gate {
-    fn open(&self) {
-        *self.open.lock().unwrap() = true;
+    pub fn open(&self) {
+        self.state.lock().unwrap().open = true;
         self.changed.notify_all();
     }
 
     fn close(&self) {
-        *self.open.lock().unwrap() = false;
+        self.state.lock().unwrap().open = false;
+    }
+
+    /// Lets one run through, now or when it comes.
+    pub fn let_one_through(&self) {
+        self.state.lock().unwrap().passes += 1;
+        self.changed.notify_all();
+    }
+
+    /// Runs that stand before it, those that may pass already left out.
+    pub fn held(&self) -> usize {
+        let state = self.state.lock().unwrap();
+        if state.open { 0 } else { state.waiting.saturating_sub(state.passes) }
     }
 
     fn pass(&self) {
-        let open = self.open.lock().unwrap();
-        drop(self.changed.wait_while(open, |open| !*open).unwrap());
+        let mut state = self.state.lock().unwrap();
+        state.waiting += 1;
+        state = self.changed.wait_while(state, |gate| !gate.open && gate.passes == 0).unwrap();
+        state.waiting -= 1;
+        if !state.open {
+            state.passes -= 1;
+        }
     }
 }
 
-struct Bench {
-    batcher: Batcher,
-    script: Arc<Script>,
-    gate: Arc<Gate>,
-    clock: Arc<ManualClock>,
+pub struct Bench {
+    pub batcher: Batcher,
+    pub script: Arc<Script>,
+    pub gate: Arc<Gate>,
+    pub clock: Arc<ManualClock>,
+    /// First elements of the rows whose run has begun, held back or not.
+    pub begun: Arc<Mutex<Vec<f32>>>,
     /// First elements of the rows that were run.
-    seen: Arc<Mutex<Vec<f32>>>,
+    pub seen: Arc<Mutex<Vec<f32>>>,
 }
 
-const MAX_BATCH: usize = 8;
-const QUEUE_ROWS: usize = 64;
+pub const MAX_BATCH: usize = 8;
+pub const QUEUE_ROWS: usize = 64;
 
-fn bench(instances: usize, script: Script) -> Bench {
+pub fn bench(instances: usize, script: Script) -> Bench {
     let (gate, seen) = (Arc::new(Gate::default()), Arc::new(Mutex::new(Vec::new())));
+    let begun = Arc::new(Mutex::new(Vec::new()));
     let before_run = {
-        let (gate, seen) = (Arc::clone(&gate), Arc::clone(&seen));
+        let (gate, seen, begun) = (Arc::clone(&gate), Arc::clone(&seen), Arc::clone(&begun));
         move |firsts: &[f32]| {
+            begun.lock().unwrap().extend_from_slice(firsts);
             gate.pass();
             seen.lock().unwrap().extend_from_slice(firsts);
         }
@@ -88,7 +116,7 @@ fn bench(instances: usize, script: Script) -> Bench {
         metrics,
     )
     .unwrap();
-    Bench { batcher, script, gate, clock, seen }
+    Bench { batcher, script, gate, clock, begun, seen }
 }
 
 /// `rows` rows of `width` elements, the first of each unique: `id`, `id` + 1, …
@@ -96,7 +124,7 @@ fn rows(id: f32, rows: usize, width: usize) -> Vec<f32> {
     (0..rows).flat_map(|row| (0..width).map(move |at| id + row as f32 + at as f32 / 64.0)).collect()
 }
 
-fn request(
+pub fn request(
     id: f32,
     count: usize,
     width: usize,
@@ -115,7 +143,7 @@ fn request(
     }
 }
 
-fn right(answer: &[Tensor], id: f32, count: usize, width: usize) -> bool {
+pub fn right(answer: &[Tensor], id: f32, count: usize, width: usize) -> bool {
     let expected: Vec<f32> = rows(id, count, width).iter().map(|x| x * 2.0).collect();
     answer.len() == 1 && answer[0].shape == [count, width] && floats(&answer[0].data) == expected
 }

@@ -123,6 +123,35 @@ const CASES: &[(&str, Break, &[&str])] = &[
         &["SHA256SUMS", "No such file"],
     ),
     (
+        "a manifest that is gone, and a model that is not what it was",
+        |bundle| {
+            fs::remove_file(bundle.join("bundle.toml")).unwrap();
+            fs::write(bundle.join("model.onnx"), "other bytes").unwrap();
+        },
+        &["bundle.toml", "No such file"],
+    ),
+    (
+        "a manifest that is a link to nowhere, in a folder with nothing else",
+        |bundle| {
+            for entry in fs::read_dir(bundle).unwrap() {
+                let path = entry.unwrap().path();
+                if !path.ends_with("model.onnx") {
+                    fs::remove_file(path).unwrap();
+                }
+            }
+            std::os::unix::fs::symlink("nowhere", bundle.join("bundle.toml")).unwrap();
+        },
+        &["SHA256SUMS", "No such file"],
+    ),
+    (
+        "no goldens",
+        |bundle| {
+            fs::remove_file(bundle.join("goldens.json")).unwrap();
+            seal(bundle);
+        },
+        &["bundle.toml", "'goldens.json' is not in the bundle"],
+    ),
+    (
         "an unsupported opset",
         |bundle| {
             // `opset_import { version: 20 }` is field 8 of the model, its version field 2.

@@ -114,6 +114,19 @@ fn a_missing_or_unusable_library_is_one_clear_message_from_serve_and_doctor() {
     }
 }
 
+/// Digests hold, and still the version would not be served.
+#[test]
+fn doctor_runs_what_serve_runs() {
+    let (_folder, models) = crate::harness::models_copy();
+    let goldens = models.join("mnist/1/goldens.json");
+    let broken = std::fs::read_to_string(&goldens).unwrap().replacen("0.0898", "0.1898", 1);
+    std::fs::write(&goldens, broken).unwrap();
+    crate::harness::seal(&models.join("mnist/1"));
+    let output = hilum(&["doctor", "--models", models.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+    assert!(text(&output).contains("golden case"), "{}", text(&output));
+}
+
 #[test]
 fn doctor_names_a_broken_bundle() {
     let (_folder, models) = crate::harness::models_copy();
@@ -125,7 +138,7 @@ fn doctor_names_a_broken_bundle() {
     assert_eq!(model["ok"], false);
     let found = model["found"].as_str().unwrap();
     assert!(found.contains("mnist/1/model.onnx: the SHA-256 is"), "{found}");
-    assert!(found.contains("version 2 intact"), "{found}");
+    assert!(found.contains("version 2 answers its goldens on cpu"), "{found}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod documents;
 mod harness;
 mod http_client;
 mod imaging;
+mod interleavings;
 mod load;
 mod model_info;
 mod npy;

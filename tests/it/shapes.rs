@@ -116,3 +116,44 @@ async fn inputs_in_any_order_and_outputs_in_the_order_asked_for() {
     let status = client.model_infer(message).await.unwrap_err();
     assert!(status.message().contains("'b' has 2 rows and 'a' has 1"), "{status}");
 }
+
+/// Rows of a model that takes its time, one run each: what leaves the queue in the middle of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_that_leaves_while_it_is_queued_costs_no_run() {
+    let mut config = config();
+    config.models.directory = root().join("tests/models");
+    config.models.control = ModelControl::Explicit;
+    config.models.load = vec!["slow".to_owned()];
+    config.engine.instances = 1;
+    config.engine.deterministic = true;
+    let server = Server::start(config);
+    server.wait_ready().await;
+    let depth = r#"hilum_queue_depth{model="slow",version="1"}"#;
+    let rows_run = r#"hilum_rows_total{model="slow",version="1"}"#;
+    let client = server.client().await;
+    let call = |rows: usize| {
+        let mut client = client.clone();
+        tokio::spawn(async move {
+            let message = ask("slow", &[("x", &[rows as i64, 16], &vec![1.0; rows * 16])]);
+            client.model_infer(message).await
+        })
+    };
+    let ahead = call(40);
+    let deadline = tokio::time::Instant::now() + crate::harness::PATIENCE;
+    let wait = async |holds: &dyn Fn(f64) -> bool| {
+        while !holds(server.metric(depth).await) {
+            assert!(tokio::time::Instant::now() < deadline);
+            tokio::task::yield_now().await;
+        }
+    };
+    wait(&|rows| rows > 0.0).await;
+    let leaving = call(500);
+    wait(&|rows| rows > 400.0).await;
+    leaving.abort();
+    ahead.await.unwrap().unwrap();
+    let after = client.clone().model_infer(ask("slow", &[("x", &[1, 16], &[1.0; 16])])).await;
+    assert!(after.is_ok());
+    // The forty, the one, and at most what began before the service heard of the leaving.
+    let ran = server.metric(rows_run).await;
+    assert!((41.0..80.0).contains(&ran), "{ran} rows were run");
+}
