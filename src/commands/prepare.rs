@@ -11,9 +11,10 @@ use std::process::ExitCode;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{Output, exit, failed};
+use crate::config::{self, Overrides};
+use crate::imaging::PseudonymKey;
 use crate::imaging::dicom::View;
 use crate::imaging::recipe::Recipe;
-use crate::imaging::{DecodeLimits, PseudonymKey};
 use crate::prepare::layout::Layout;
 use crate::prepare::{PrepareOptions, PrepareReport, prepare};
 
@@ -61,18 +62,16 @@ pub struct Prepare {
     /// How many folds, patient-wise and stratified
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = parse_folds)]
     folds: usize,
-    /// Names of the classes where a list says 0 and 1
-    #[arg(
-        long,
-        value_name = "NEGATIVE,POSITIVE",
-        value_delimiter = ',',
-        num_args = 2,
-        default_value = "NORMAL,PNEUMONIA"
-    )]
+    /// The classes: the folders that count as one, or where a list says 0 and 1 the negative and the
+    /// positive
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "NORMAL,PNEUMONIA")]
     classes: Vec<String>,
     /// The key of the pseudonyms, made if it is absent [default: DST.key, beside DST]
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
+    /// Configuration file (TOML), for the limits of an image file [limits.image]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Threads [default: the CPU quota]
     #[arg(long, value_name = "N")]
     workers: Option<NonZeroUsize>,
@@ -140,8 +139,8 @@ impl Prepare {
             name.push(".key");
             PathBuf::from(name)
         });
-        let classes = <[String; 2]>::try_from(self.classes)
-            .map_err(|_| "--classes takes two names".to_owned())?;
+        let config = config::load(self.config.as_deref(), &Overrides::default())
+            .map_err(|error| error.to_string())?;
         let quota = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         Ok(PrepareOptions {
             recipe: read_recipe(&self.recipe)?,
@@ -154,13 +153,13 @@ impl Prepare {
                 LayoutFlag::Rsna => Layout::Rsna,
                 LayoutFlag::Chexpert => Layout::Chexpert,
             },
-            classes,
+            classes: self.classes,
             patient: self.patient,
             max_side: self.max_size,
             views: self.view,
             balance: self.balance,
             folds: self.folds,
-            limits: DecodeLimits::default(),
+            limits: config.limits.image,
             workers: self.workers.unwrap_or(quota),
             segment: None,
         })

@@ -3,13 +3,14 @@
 //! It is read whole and checked whole before anything starts; a problem names its key.
 //! This room must never start, open or connect to anything.
 
+mod limits;
 mod load;
 mod reference;
 mod tree;
 
+pub use limits::LimitsConfig;
 pub use load::{ConfigError, ENVIRONMENT_PREFIX, Overrides, load};
 pub use reference::{json_schema, markdown};
 pub use tree::{
-    Config, EngineConfig, LimitsConfig, ModelsConfig, ServerConfig, SharedMemoryPolicy,
-    TelemetryConfig,
+    Config, EngineConfig, ModelsConfig, ServerConfig, SharedMemoryPolicy, TelemetryConfig,
 };

@@ -22,8 +22,8 @@ pub fn markdown() -> String {
         "# Configuration\n\n\
          `hilum serve --config FILE` reads TOML. The environment wins over the file and flags win \
          over both; the environment's name of `section.key` is `{ENVIRONMENT_PREFIX}SECTION__KEY`. \
-         Times are written as `\"15s\"`, `\"200ms\"`. Unknown keys are an error, and every problem \
-         is reported at once. This page is made from the types: `UPDATE=1 cargo test --test it \
+         Times are written as `\"15s\"`, `\"200ms\"`. Unknown keys are an error. What cannot \
+         be read is reported first; of what can, every problem at once. This page is made from the types: `UPDATE=1 cargo test --test it \
          documents` rewrites it.\n"
     );
     for (section, property) in properties(&schema) {
@@ -31,14 +31,25 @@ pub fn markdown() -> String {
         let text = one_line(described.get("description").or(property.get("description")));
         let _ =
             write!(page, "\n## {section}\n{text}\n\n| key | default | meaning |\n|---|---|---|\n");
-        for (key, property) in properties(described) {
-            let default = defaults.get(section).and_then(|section| section.get(key));
-            let default = default.map_or_else(|| "–".to_owned(), |value| format!("`{value}`"));
-            let text = one_line(property.get("description"));
-            let _ = writeln!(page, "| `{section}.{key}` | {default} | {text} |");
-        }
+        let defaults = defaults.get(section);
+        keys(&mut page, &schema, section, described, defaults.unwrap_or(&Value::Null));
     }
     page
+}
+
+/// A line for each key; a key that is a table of its own has a line for each of its keys.
+fn keys(page: &mut String, schema: &Value, path: &str, table: &Value, defaults: &Value) {
+    for (key, property) in properties(table) {
+        let (path, default) = (format!("{path}.{key}"), defaults.get(key));
+        let described = resolve(schema, property);
+        if properties(described).next().is_some() && default.is_some_and(Value::is_object) {
+            keys(page, schema, &path, described, default.unwrap_or(&Value::Null));
+            continue;
+        }
+        let default = default.map_or_else(|| "–".to_owned(), |value| format!("`{value}`"));
+        let text = one_line(property.get("description"));
+        let _ = writeln!(page, "| `{path}` | {default} | {text} |");
+    }
 }
 
 fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {

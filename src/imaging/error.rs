@@ -20,7 +20,7 @@ pub enum DecodeError {
         looks_like: &'static str,
     },
     /// The file or what its header claims is beyond a limit.
-    #[error("the file has {found} {unit}; {allowed} are allowed (limits.{limit})")]
+    #[error("the file has {found} {unit}; {allowed} are allowed (limits.image.{limit})")]
     Limit {
         /// The limit's name in [`super::DecodeLimits`].
         limit: &'static str,

@@ -22,7 +22,9 @@ const FORMAT: Format = Format::Jpeg;
 type Reader<'a> = JpegDecoder<ZCursor<&'a [u8]>>;
 
 fn damaged(error: impl std::fmt::Debug) -> DecodeError {
-    DecodeError::damaged(FORMAT, format!("{error:?}"))
+    // The decoder's texts end with line breaks.
+    let text = format!("{error:?}");
+    DecodeError::damaged(FORMAT, text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 fn open(bytes: &[u8], options: DecoderOptions) -> Result<Reader<'_>, DecodeError> {

@@ -18,6 +18,9 @@ pub struct DecodeLimits {
     pub max_side: u32,
     /// Frames that a file may claim; only one of them is decoded. 4,096 by default.
     pub max_frames: u32,
+    /// Bytes of one frame once decoded: pixels × channels × bytes a sample. 256 MiB by default: a
+    /// mammogram of 24 million pixels has 48 million bytes.
+    pub max_frame_bytes: u64,
     /// Decoded bytes of one frame for each byte of the file. 2,000 by default: deflate reaches
     /// 1,032 at most, so that only a file that cannot hold what it claims is beyond it.
     pub max_ratio: u64,
@@ -30,6 +33,7 @@ impl Default for DecodeLimits {
             max_pixels: 64_000_000,
             max_side: 20_000,
             max_frames: 4_096,
+            max_frame_bytes: 256 << 20,
             max_ratio: 2_000,
         }
     }
@@ -64,6 +68,7 @@ impl DecodeLimits {
         let pixels = u64::from(width) * u64::from(height);
         within("max_pixels", "pixels", pixels, self.max_pixels)?;
         within("max_frames", "frames", frames.into(), self.max_frames.into())?;
+        within("max_frame_bytes", "decoded bytes", frame_bytes, self.max_frame_bytes)?;
         // Headers alone take some bytes, so that an icon never trips over this.
         let held = file_bytes.max(1_024);
         within("max_ratio", "decoded bytes a byte of the file", frame_bytes / held, self.max_ratio)

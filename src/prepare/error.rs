@@ -39,6 +39,23 @@ pub enum PrepareError {
         /// What is wrong and what is expected.
         problem: String,
     },
+    /// The classes do not fit the layout.
+    #[error(
+        "--classes names {0}; two or more different ones are needed, exactly two where a list says 0 and 1"
+    )]
+    Classes(usize),
+    /// Every image was left out or failed.
+    #[error("no image could be prepared ({0}); the lists in the destination are left as they are")]
+    NothingPrepared(String),
+    /// Another run writes into the destination.
+    #[error("another run is at work in the destination; wait for it, or name another folder")]
+    Busy,
+    /// What was written would be read again.
+    #[error(
+        "one of SRC and DST lies in the other, so that prepared images would be taken for originals; \
+         name a DST beside SRC"
+    )]
+    Nested,
     /// The source is no folder.
     #[error("the source is no folder that can be read")]
     Source,

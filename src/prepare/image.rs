@@ -23,6 +23,8 @@ use crate::imaging::{
 pub(super) struct Processed {
     /// The prepared file, relative to the destination.
     pub image: String,
+    /// The SHA-256 of that file.
+    pub sha256: Digest,
     pub source: Digest,
     pub format: Format,
     pub geometry: Geometry,
@@ -88,6 +90,7 @@ pub(super) fn process(
     };
     let processed = Processed {
         image: format!("images/{}.png", options.key.text("image", source.as_bytes())),
+        sha256: Digest::of(&png),
         source,
         format: decoded.format,
         geometry: prepared.geometry,

@@ -5,7 +5,7 @@
 //! This file must never hold a label: labels may change between runs, images do not.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -16,38 +16,44 @@ use crate::domain::Digest;
 
 const SETTINGS: &str = "settings";
 const PROGRESS: &str = "progress.jsonl";
+const LOCK: &str = ".lock";
 
 /// The journal of one destination.
 pub(super) struct Journal {
     destination: PathBuf,
     done: HashMap<Digest, Processed>,
     progress: Mutex<File>,
+    /// Held until the run ends, however it ends.
+    _lock: File,
 }
 
 impl Journal {
     /// Opens or begins the destination.
     pub(super) fn open(options: &PrepareOptions) -> Result<Self, PrepareError> {
         let destination = options.destination.clone();
-        let failed = PrepareError::destination("folder");
-        std::fs::create_dir_all(destination.join("images")).map_err(failed)?;
-        check_settings(&destination, &settings(options))?;
-        let mut done = HashMap::new();
-        for processed in recorded(&destination) {
-            if destination.join(&processed.image).is_file() {
-                done.insert(processed.source, processed);
-            }
+        let failed = || PrepareError::destination("folder");
+        std::fs::create_dir_all(destination.join("images")).map_err(failed())?;
+        let lock = File::create(destination.join(LOCK)).map_err(failed())?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(PrepareError::Busy),
+            Err(TryLockError::Error(error)) => return Err(failed()(error)),
         }
+        check_settings(&destination, &settings(options))?;
+        let done = recorded(&destination).into_iter().map(|made| (made.source, made)).collect();
         let progress = OpenOptions::new()
             .create(true)
             .append(true)
             .open(destination.join(PROGRESS))
             .map_err(PrepareError::destination(PROGRESS))?;
-        Ok(Self { destination, done, progress: Mutex::new(progress) })
+        Ok(Self { destination, done, progress: Mutex::new(progress), _lock: lock })
     }
 
-    /// What an earlier run made of this source.
+    /// What an earlier run made of this source, if the file is still what it wrote.
     pub(super) fn done(&self, source: &Digest) -> Option<Processed> {
-        self.done.get(source).cloned()
+        let made = self.done.get(source)?;
+        let file = File::open(self.destination.join(&made.image)).ok()?;
+        (Digest::of_reader(file).ok()? == made.sha256).then(|| made.clone())
     }
 
     /// Puts the image in its place, then says so: a line without its image cannot be.

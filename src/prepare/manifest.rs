@@ -19,6 +19,8 @@ pub(super) const MANIFEST: &str = "manifest.jsonl";
 pub struct Row {
     /// The file, relative to the manifest.
     pub image: String,
+    /// The SHA-256 of that file.
+    pub sha256: Digest,
     /// The class.
     pub label: String,
     /// Keyed hash of the patient.
@@ -59,6 +61,7 @@ impl Row {
             label,
             patient,
             fold: 0,
+            sha256: processed.sha256,
             source: processed.source,
             format: processed.format,
             study: processed.study,
@@ -75,6 +78,7 @@ impl Row {
     pub(super) fn into_processed(self) -> Processed {
         Processed {
             image: self.image,
+            sha256: self.sha256,
             source: self.source,
             format: self.format,
             geometry: self.geometry,

@@ -6,6 +6,7 @@
 //! up where it was left. This room must never write or print a file name, an identifier or a
 //! private value of the source.
 
+mod budget;
 mod error;
 mod folds;
 mod image;
@@ -16,7 +17,7 @@ mod reads;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -25,7 +26,8 @@ use serde::Serialize;
 use crate::imaging::dicom::View;
 use crate::imaging::lung_field::LungMask;
 use crate::imaging::recipe::{Recipe, Step};
-use crate::imaging::{DecodeLimits, Decoded, PseudonymKey};
+use crate::imaging::{DecodeLimits, Decoded, PseudonymKey, probe};
+use budget::DecodeBudget;
 pub use error::PrepareError;
 pub use folds::{Fold, assign, balanced};
 use image::Processed;
@@ -47,8 +49,9 @@ pub struct PrepareOptions {
     pub recipe: Recipe,
     /// How the source is laid out.
     pub layout: Layout,
-    /// Names of the classes for layouts and reads that say 0 and 1: negative, positive.
-    pub classes: [String; 2],
+    /// The classes. In class folders these folders count and no others; layouts and reads that say 0
+    /// and 1 need two: negative, positive.
+    pub classes: Vec<String>,
     /// Where the patient stands in a file's name: the first group, or the whole match.
     pub patient: Option<regex::Regex>,
     /// Write the shown image with its longer side at this many pixels at most instead of the image
@@ -120,13 +123,15 @@ pub fn prepare(
         .num_threads(options.workers.get())
         .build()
         .map_err(|error| PrepareError::Threads(error.to_string()))?;
+    // Twice the largest frame: what two of the largest files take, or many small ones.
+    let budget = DecodeBudget::new(options.limits.max_frame_bytes.saturating_mul(2));
     let total = items.len();
     let done = std::sync::atomic::AtomicUsize::new(0);
     let outcomes: Vec<(Item, Outcome)> = pool.install(|| {
         items
             .into_par_iter()
             .map(|item| {
-                let outcome = one(options, &journal, &item)?;
+                let outcome = one(options, &journal, &budget, &item)?;
                 let done = done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
                 progress(Progress { done, total });
                 Ok((item, outcome))
@@ -138,6 +143,15 @@ pub fn prepare(
 
 fn check(options: &PrepareOptions) -> Result<(), PrepareError> {
     options.recipe.check().map_err(PrepareError::Recipe)?;
+    if is_nested(&options.source, &options.destination) {
+        return Err(PrepareError::Nested);
+    }
+    let distinct: BTreeSet<&String> = options.classes.iter().collect();
+    let named = options.classes.len();
+    let lists = options.layout != Layout::Folders;
+    if named < 2 || distinct.len() < named || (lists && named != 2) {
+        return Err(PrepareError::Classes(named));
+    }
     let has = |wanted: fn(&Step) -> bool| options.recipe.steps.iter().any(wanted);
     if options.max_side.is_none() && !has(|step| matches!(step, Step::Quantise8 {})) {
         return Err(PrepareError::NotQuantised);
@@ -154,6 +168,23 @@ fn check(options: &PrepareOptions) -> Result<(), PrepareError> {
     Ok(())
 }
 
+/// Whether one of two folders lies in the other, links followed; the second may not be there yet.
+fn is_nested(source: &Path, destination: &Path) -> bool {
+    let existing = destination.ancestors().find_map(|folder| {
+        // The empty path is what is left of a relative one: the working folder.
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        Some((folder.canonicalize().ok()?, folder.to_owned()))
+    });
+    match (source.canonicalize(), existing) {
+        (Ok(source), Some((real, named))) => {
+            let rest = destination.strip_prefix(&named).unwrap_or(Path::new(""));
+            let destination = real.join(rest);
+            destination.starts_with(&source) || source.starts_with(&destination)
+        }
+        _ => false,
+    }
+}
+
 /// What became of one item.
 enum Outcome {
     Made { processed: Box<Processed>, resumed: bool },
@@ -162,7 +193,12 @@ enum Outcome {
 }
 
 /// Reads, prepares and writes one image, unless the journal has it.
-fn one(options: &PrepareOptions, journal: &Journal, item: &Item) -> Result<Outcome, PrepareError> {
+fn one(
+    options: &PrepareOptions,
+    journal: &Journal,
+    budget: &DecodeBudget,
+    item: &Item,
+) -> Result<Outcome, PrepareError> {
     let Ok(bytes) = image::read(&item.path, &options.limits) else {
         return Ok(Outcome::LeftOut("the file cannot be read"));
     };
@@ -178,6 +214,9 @@ fn one(options: &PrepareOptions, journal: &Journal, item: &Item) -> Result<Outco
         }
         return Ok(Outcome::Made { processed: Box::new(processed), resumed: true });
     }
+    // A header that cannot be read costs nothing: decoding says what is wrong with it.
+    let cost = probe(&bytes, &options.limits).map_or(0, |header| header.estimated_bytes);
+    let _share = budget.acquire(cost);
     let (processed, png) = match image::process(options, &bytes, source) {
         Ok(made) => made,
         Err(why) => return Ok(Outcome::Failed { source: source.to_string(), why }),
@@ -236,6 +275,16 @@ fn finish(
     }
     let kept = one_a_study(options, kept, &mut leave_out);
     let rows = manifest::with_folds(kept, options.folds);
+    if rows.is_empty() {
+        let reasons: Vec<String> = left_out
+            .iter()
+            .map(|(reason, count)| format!("{reason}: {count}"))
+            .chain(
+                failed.iter().take(1).map(|(_, why)| format!("failed: {}, as {why}", failed.len())),
+            )
+            .collect();
+        return Err(PrepareError::NothingPrepared(reasons.join("; ")));
+    }
     let report = PrepareReport {
         prepared: rows.len(),
         resumed: rows.iter().filter(|row| resumed.contains(&row.image)).count(),

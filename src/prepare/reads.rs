@@ -20,12 +20,17 @@ pub(super) fn consolidated(
         let mut kept = Vec::new();
         for item in items {
             if item.label.is_empty() {
-                *left_out.entry("no label".to_owned()).or_insert(0) += 1;
+                *left_out
+                    .entry("no label: in no folder that --classes names".to_owned())
+                    .or_insert(0) += 1;
             } else {
                 kept.push(item);
             }
         }
         return Ok(kept);
+    }
+    if options.classes.len() != 2 {
+        return Err(PrepareError::Classes(options.classes.len()));
     }
     let reads = read(options)?;
     let mut kept = Vec::new();

@@ -1,4 +1,5 @@
-//! One folder a class: the name of the folder that holds an image is its label.
+//! One folder a class: the name of the folder that holds an image is its label, if it is one of the
+//! classes asked for. Other names are not labels: in an archive they are patients.
 //!
 //! This file must never guess a patient: without `--patient` only a DICOM file's own Patient ID
 //! counts, which is read later.
@@ -11,7 +12,9 @@ pub(super) fn find(options: &PrepareOptions) -> Result<Found, PrepareError> {
     for path in images(&options.source) {
         let folder = path.parent().filter(|folder| *folder != options.source);
         let label = folder.and_then(|folder| folder.file_name());
-        let label = label.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let label = label.map(|name| name.to_string_lossy().into_owned());
+        // Without a class the readers' list may still have a label for it.
+        let label = label.filter(|name| options.classes.contains(name)).unwrap_or_default();
         let patient = options.patient.as_ref().and_then(|pattern| {
             let name = path.file_name()?.to_string_lossy().into_owned();
             let captures = pattern.captures(&name)?;

@@ -103,14 +103,17 @@ fn real_files_cut_at_every_sixteenth_are_refused() {
 #[test]
 fn a_png_that_claims_too_much_is_refused_before_it_costs_anything() {
     let huge = [png_header(100_000, 100_000, 8, 0), chunk(b"IEND", &[])].concat();
-    says(&huge, "100000 pixels across; 20000 are allowed (limits.max_side)");
+    says(&huge, "100000 pixels across; 20000 are allowed (limits.image.max_side)");
     assert_eq!(refused(&huge).kind(), ErrorKind::TooLarge);
-    // Within the sides and the pixels, but a kilobyte cannot hold it.
-    let hollow = [png_header(7_900, 7_900, 16, 2), chunk(b"IEND", &[])].concat();
-    says(&hollow, "limits.max_ratio");
+    // Within the sides and the pixels, but with 64 bits a pixel too much memory.
+    let deep = [png_header(7_900, 7_900, 16, 6), chunk(b"IEND", &[])].concat();
+    says(&deep, "limits.image.max_frame_bytes");
+    // Within all of these, but a kilobyte cannot hold it.
+    let hollow = [png_header(7_900, 7_900, 8, 0), chunk(b"IEND", &[])].concat();
+    says(&hollow, "limits.image.max_ratio");
     let limits = DecodeLimits { max_bytes: 10, ..DecodeLimits::default() };
     let error = decode(&sample_png(8, 8), &limits, &DecodeOptions::default()).unwrap_err();
-    assert!(error.to_string().contains("limits.max_bytes"), "{error}");
+    assert!(error.to_string().contains("limits.image.max_bytes"), "{error}");
 }
 
 #[test]
@@ -157,7 +160,7 @@ fn a_dicom_object_without_pixels_is_named() {
 fn dicom_pixels_that_do_not_fit_their_header_are_refused() {
     says(&image(vec![], 4, 4, &[0; 14]), "need 16 bytes of pixel data, it has 14");
     says(&image(vec![], 0, 4, &[]), "Rows × Columns is 0 × 4");
-    says(&image(vec![], u16::MAX, 4, &[0; 4]), "limits.max_side");
+    says(&image(vec![], u16::MAX, 4, &[0; 4]), "limits.image.max_side");
     let mut short = gray8(1, 1);
     short.extend([us(0x28, 0x1101, 0), element(0x7fe0, 0x10, "OB", &[0])]);
     short[1] = text(0x28, 4, "CS", "PALETTE COLOR");

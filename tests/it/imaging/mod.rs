@@ -1,6 +1,7 @@
 //! The imaging room by its public face: golden values, bad input, de-identification.
 
 mod bad_input;
+mod careless;
 mod deidentify;
 mod dicom;
 mod dicom_file;

@@ -25,20 +25,20 @@ const RECIPE: &str = r#"
         { op = "scale", factor = 0.00392156862745098 },
     ]"#;
 
-struct Workplace {
+pub struct Workplace {
     folder: TempDir,
-    options: PrepareOptions,
+    pub options: PrepareOptions,
 }
 
 impl Workplace {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let options = PrepareOptions {
             source: folder.path().join("source"),
             destination: folder.path().join("prepared"),
             recipe: toml::from_str(RECIPE).unwrap(),
             layout: Layout::Folders,
-            classes: ["NORMAL".to_owned(), "PNEUMONIA".to_owned()],
+            classes: vec!["NORMAL".to_owned(), "PNEUMONIA".to_owned()],
             patient: Some(regex::Regex::new("^p(\\d+)").unwrap()),
             max_side: None,
             views: Vec::new(),
@@ -52,24 +52,24 @@ impl Workplace {
         Self { folder, options }
     }
 
-    fn put(&self, name: &str, bytes: &[u8]) {
+    pub fn put(&self, name: &str, bytes: &[u8]) {
         let path = self.options.source.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, bytes).unwrap();
     }
 
-    fn run(&self) -> PrepareReport {
+    pub fn run(&self) -> PrepareReport {
         prepare(&self.options, &|_| {}).unwrap()
     }
 
-    fn rows(&self) -> Vec<Row> {
+    pub fn rows(&self) -> Vec<Row> {
         let text = std::fs::read_to_string(self.options.destination.join("manifest.jsonl"));
         text.unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 
 /// A PNG that differs by `seed`.
-fn png(seed: u32) -> Vec<u8> {
+pub fn png(seed: u32) -> Vec<u8> {
     let samples: Vec<u8> = (0..256).map(|i| (i + seed * 31) as u8).collect();
     let mut bytes = Vec::new();
     image::codecs::png::PngEncoder::new(&mut bytes)
@@ -78,7 +78,7 @@ fn png(seed: u32) -> Vec<u8> {
     bytes
 }
 
-fn every_file(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+pub fn every_file(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     walkdir::WalkDir::new(folder)
         .into_iter()
         .map(Result::unwrap)
