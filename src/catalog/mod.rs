@@ -4,6 +4,7 @@
 //! `resolve` turns a name into a loaded version. Readers never wait: they see a snapshot.
 //! This room must never let a version that failed its self-test answer a request.
 
+mod changes;
 mod control;
 mod error;
 mod load;
