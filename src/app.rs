@@ -5,6 +5,7 @@
 //! This file must never hold a rule of its own beyond the order of start and end.
 
 mod listeners;
+mod running;
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,7 +14,6 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use crate::catalog::{Catalog, CatalogError, CatalogParts, CatalogSettings, ModelControl};
 use crate::config::Config;
@@ -22,7 +22,7 @@ use crate::engine::{Provider, ProviderMode, ProviderName};
 use crate::http::{self, ApiParts, BodyLimits, HttpService, ProbeParts};
 use crate::lifecycle::cpu::CpuQuota;
 use crate::lifecycle::{
-    Clock, ConnectionLimits, CorePermits, HttpVersion, Readiness, Shutdown, SystemClock,
+    Clock, ConnectionLimits, HttpVersion, Permits, Readiness, Shutdown, SystemClock,
     serve_connections,
 };
 use crate::pipeline::{Admission, Pipeline};
@@ -31,10 +31,8 @@ use crate::shared_memory::SharedMemory;
 use crate::telemetry::traces::{TraceSettings, TracesError};
 use crate::telemetry::{Metrics, Traces};
 
-/// How long the connections of the probes may take to end.
-const PROBES_END: Duration = Duration::from_millis(200);
-
 pub use listeners::{Addresses, Listeners};
+use running::Running;
 
 /// A service that cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -104,10 +102,7 @@ impl Core {
         let (readiness, shutdown) = (Readiness::new(), Shutdown::new());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let quota = CpuQuota::detect();
-        let cores = match config.engine.cores {
-            0 => quota.cores(),
-            cores => cores,
-        };
+        let cores = quota.cores_or(config.engine.cores);
         tracing::info!(
             cores,
             affinity = quota.affinity,
@@ -129,7 +124,7 @@ impl Core {
         };
         let parts = CatalogParts {
             runtime,
-            permits: CorePermits::new(cores),
+            permits: Permits::new(cores),
             clock: Arc::clone(&clock),
             metrics: metrics.clone(),
             readiness: readiness.clone(),
@@ -235,9 +230,15 @@ impl App {
         S: FnMut() -> F,
         F: Future<Output = ()>,
     {
+        let running = self.start();
+        signal().await;
+        running.end(signal()).await;
+    }
+
+    /// Serves from now on; models load meanwhile.
+    fn start(self) -> Running {
         let Self { listeners, grpc, api, probes, .. } = self;
         let Self { catalog, readiness, shutdown, limits, poll, .. } = self;
-        let traces = self.traces;
         // Not ready before the first model has said so, even for an instant.
         let models = readiness.hold("models");
         let loading = {
@@ -260,7 +261,7 @@ impl App {
         served.spawn(serve_connections(http_listener, api, HttpVersion::Any, bounds, end));
         // Probes and metrics answer until the last request is done.
         let probes_shutdown = Shutdown::new();
-        let metrics = probes.metrics.clone();
+        let upkeep = tokio::spawn(upkeep(probes.metrics.clone()));
         let probes = tokio::spawn(serve_connections(
             metrics_listener,
             http::probes(probes),
@@ -268,42 +269,21 @@ impl App {
             limits,
             probes_shutdown.clone(),
         ));
-        let upkeep = tokio::spawn(upkeep(metrics));
-
-        signal().await;
-        let begun = Instant::now();
-        let end = begun + self.shutdown_timeout;
-        tracing::info!(grace = ?self.drain_grace, "draining: not ready, still accepting");
-        readiness.drain();
-        shutdown.drain();
-        drop(polling);
-        tokio::select! {
-            () = tokio::time::sleep(self.drain_grace) => {}
-            () = signal() => tracing::info!("a second signal cuts the grace short"),
+        Running {
+            catalog,
+            readiness,
+            shutdown,
+            loading,
+            polling,
+            served,
+            probes,
+            probes_shutdown,
+            upkeep,
+            traces: self.traces,
+            flush_bound: self.flush_bound,
+            drain_grace: self.drain_grace,
+            shutdown_timeout: self.shutdown_timeout,
         }
-        tracing::info!("closing: no new requests, what is in flight ends");
-        shutdown.close();
-        // The engines need a moment of the bound for themselves.
-        let reserve = self.shutdown_timeout.saturating_sub(self.drain_grace) / 4;
-        let all = async { while served.join_next().await.is_some() {} };
-        if tokio::time::timeout_at(end - reserve, all).await.is_err() {
-            tracing::warn!("the bound is reached: connections that are still open are cut");
-            shutdown.abort();
-            while served.join_next().await.is_some() {}
-        }
-        let engines = tokio::task::spawn_blocking(move || catalog.stop());
-        if tokio::time::timeout_at(end, engines).await.is_err() {
-            tracing::warn!("a run of a model outlasts the bound and is left behind");
-        }
-        // The last spans are those of the last runs; the probes' end keeps its share of the bound.
-        let left = end.saturating_duration_since(Instant::now()).saturating_sub(PROBES_END);
-        let bound = left.min(self.flush_bound);
-        let _ = tokio::task::spawn_blocking(move || traces.flush(bound)).await;
-        upkeep.abort();
-        loading.abort();
-        probes_shutdown.abort();
-        let _ = tokio::time::timeout(PROBES_END, probes).await;
-        tracing::info!(took = ?begun.elapsed(), "stopped");
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 
 use crate::domain::{ErrorKind, Fault, Tensor};
 use crate::engine::{Engine, EngineError, EngineFactory, OutputSet, Signature};
-use crate::lifecycle::{Clock, CorePermits};
+use crate::lifecycle::{Clock, Permits};
 use crate::telemetry::statistics::ComputeTimes;
 use crate::telemetry::{ModelMetrics, TraceContext};
 
@@ -63,6 +63,14 @@ pub enum BatchShape {
 }
 
 impl BatchShape {
+    /// Rows that a run of `rows` real rows has.
+    pub const fn run_rows(self, rows: usize) -> usize {
+        match self {
+            BatchShape::Fixed(fixed) => fixed,
+            BatchShape::Free | BatchShape::None => rows,
+        }
+    }
+
     /// Whether requests are made of rows.
     pub const fn has_rows(self) -> bool {
         !matches!(self, BatchShape::None)
@@ -250,7 +258,7 @@ impl Batcher {
         engines: Vec<Box<dyn Engine>>,
         factory: &EngineFactory,
         options: BatcherOptions,
-        permits: &CorePermits,
+        permits: &Permits,
         clock: Arc<dyn Clock>,
         metrics: ModelMetrics,
     ) -> Result<Self, EngineError> {

@@ -31,10 +31,7 @@ impl Packer {
         self.buffers.resize_with(inputs.len().max(self.buffers.len()), AlignedBuffer::default);
         self.shapes.resize(inputs.len(), Vec::new());
         let rows: usize = parts.iter().map(|part| part.rows).sum();
-        let run_rows = match shape {
-            BatchShape::Fixed(fixed) => fixed,
-            BatchShape::Free | BatchShape::None => rows,
-        };
+        let run_rows = shape.run_rows(rows);
         let alone = parts.len() == 1 && run_rows == rows;
         for (index, input) in inputs.iter().enumerate() {
             let (buffer, shape) = (&mut self.buffers[index], &mut self.shapes[index]);

@@ -9,13 +9,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::BatchError;
 use super::packing::{Packer, outputs_of, wanted};
 use super::queue::{Part, Queue};
 use super::ticket::PartAnswer;
-use super::{BatchError, BatchShape};
 use crate::domain::Tensor;
 use crate::engine::{Engine, EngineError, EngineFactory, OutputSet};
-use crate::lifecycle::CorePermits;
+use crate::lifecycle::Permits;
 use crate::telemetry::Step;
 use crate::telemetry::statistics::ComputeTimes;
 use crate::telemetry::traces::{BatchPart, BatchRun, batch_ran};
@@ -25,7 +25,7 @@ pub struct Worker {
     queue: Arc<Queue>,
     engine: Box<dyn Engine>,
     factory: EngineFactory,
-    permits: CorePermits,
+    permits: Permits,
     packer: Packer,
 }
 
@@ -52,7 +52,7 @@ impl Worker {
         queue: Arc<Queue>,
         engine: Box<dyn Engine>,
         factory: EngineFactory,
-        permits: CorePermits,
+        permits: Permits,
     ) -> Self {
         Self { queue, engine, factory, permits, packer: Packer::default() }
     }
@@ -168,10 +168,7 @@ impl Worker {
         queue.cost.measured(rows, took);
         queue.metrics.step(Step::Infer, took);
         let begun = queue.clock.now();
-        let run_rows = match queue.options.shape {
-            BatchShape::Fixed(fixed) => fixed,
-            BatchShape::Free | BatchShape::None => rows,
-        };
+        let run_rows = queue.options.shape.run_rows(rows);
         let cutting = Instant::now();
         let mut from = 0;
         let answers: Vec<_> = batch

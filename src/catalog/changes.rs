@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::state::VersionState;
-use super::{Catalog, Key, LoadError, LoadedVersion, load, scan};
+use super::{Catalog, Key, LoadedVersion, load, scan};
 use crate::domain::ModelName;
 
 /// What is to be done for one model.
@@ -100,18 +100,17 @@ impl Catalog {
     /// Loads one version and puts it in its place; returns why it was refused.
     fn load_version(&self, (name, version): &Key) -> Option<Arc<str>> {
         let begun = Instant::now();
-        let loaded: Result<LoadedVersion, LoadError> = load::version(self, name, *version);
-        let (state, reason) = match loaded {
+        let outcome: Result<_, Arc<str>> = match load::version(self, name, *version) {
             Ok(loaded) => {
                 let (digest, provider) = (loaded.digest, loaded.batcher().provider());
                 let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
                 tracing::info!(model = %name, %version, %digest, provider, took_ms, "version ready");
-                (Some(VersionState::Ready(Arc::new(loaded))), None)
+                Ok(Arc::new(loaded))
             }
             Err(error) => {
-                let reason: Arc<str> = error.to_string().into();
+                let reason = error.to_string();
                 tracing::error!(model = %name, %version, %reason, "version refused");
-                (None, Some(reason))
+                Err(reason.into())
             }
         };
         let mut replaced = None;
@@ -121,25 +120,23 @@ impl Catalog {
                 return;
             };
             entry.note = None;
-            match (state, &reason) {
-                (Some(ready), _) => {
-                    let old = std::mem::replace(&mut entry.state, ready);
-                    if let VersionState::Ready(old) = old {
+            match &outcome {
+                Ok(loaded) => {
+                    let ready = VersionState::Ready(Arc::clone(loaded));
+                    if let VersionState::Ready(old) = std::mem::replace(&mut entry.state, ready) {
                         replaced = Some(old);
                     }
                 }
-                (None, Some(reason)) if entry.ready().is_some() => {
+                Err(reason) if entry.ready().is_some() => {
                     entry.note = Some(format!("a newer content was refused: {reason}").into());
                 }
-                (None, reason) => {
-                    entry.state = VersionState::Refused(reason.clone().unwrap_or_default());
-                }
+                Err(reason) => entry.state = VersionState::Refused(Arc::clone(reason)),
             }
         });
         if let Some(old) = replaced {
             self.drain(old);
         }
-        reason
+        outcome.err()
     }
 
     /// Takes versions out of the way of new requests and unloads them.

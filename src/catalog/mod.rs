@@ -27,12 +27,13 @@ use tokio::sync::watch;
 use crate::domain::{ModelName, ModelVersion, Route, VersionSelector};
 use crate::engine::Provider;
 use crate::engine::library::Runtime;
-use crate::lifecycle::{Clock, CorePermits, Readiness, ReadinessPart};
-use crate::telemetry::Metrics;
+use crate::lifecycle::{Clock, Permits, Readiness, ReadinessPart};
+use crate::telemetry::{Metrics, ModelInfo};
+
+use memory::MemoryBudget;
 
 pub use control::ControlError;
 pub use error::{CatalogError, LoadError};
-pub use memory::MemoryBudget;
 pub use scan::{Scanned, scan};
 pub use state::{Model, VersionEntry, VersionState};
 pub use version::LoadedVersion;
@@ -86,7 +87,7 @@ pub struct CatalogParts {
     /// ONNX Runtime.
     pub runtime: Arc<Runtime>,
     /// The cores that all models share.
-    pub permits: CorePermits,
+    pub permits: Permits,
     /// The source of time.
     pub clock: Arc<dyn Clock>,
     /// Where versions count.
@@ -212,35 +213,43 @@ impl Catalog {
     /// Tells metrics and the readiness latch what changes between two snapshots.
     fn publish(&self, old: &Snapshot, new: &Snapshot) {
         let metrics = &self.0.parts.metrics;
-        for (models, value) in [(old, false), (new, true)] {
-            for model in models.values() {
-                for (version, loaded) in
-                    model.versions.iter().filter_map(|(v, entry)| Some((*v, entry.ready()?)))
-                {
-                    metrics.model_info(&loaded.info(model.champion == Some(version)), value);
-                    let bytes = if value { loaded.memory_bytes() } else { 0 };
-                    loaded.metrics.memory_bytes(bytes);
-                }
+        let (before, now) = (shown(old), shown(new));
+        for (info, loaded) in &before {
+            if now.iter().all(|(other, _)| other != info) {
+                metrics.model_info(info, false);
+            }
+            if now.iter().all(|(other, _)| !other.is_version_of(info)) {
+                loaded.metrics.memory_bytes(0);
             }
         }
+        for (info, loaded) in &now {
+            metrics.model_info(info, true);
+            loaded.metrics.memory_bytes(loaded.memory_bytes());
+        }
         let mut holds = self.0.holds.lock().unwrap_or_else(PoisonError::into_inner);
-        holds.retain(|name, hold| match new.get(name) {
+        holds.retain(|name, hold| match new.get(name).and_then(hold_reason) {
+            Some(reason) => {
+                hold.refuse(reason);
+                true
+            }
             None => {
                 hold.release();
                 false
             }
-            Some(model) => match hold_reason(model) {
-                None => {
-                    hold.release();
-                    false
-                }
-                Some(reason) => {
-                    hold.refuse(reason);
-                    true
-                }
-            },
         });
     }
+}
+
+/// What metrics show of a snapshot.
+fn shown(models: &Snapshot) -> Vec<(ModelInfo, &LoadedVersion)> {
+    models
+        .values()
+        .flat_map(|model| model.versions.iter().map(move |entry| (model, entry)))
+        .filter_map(|(model, (number, entry))| {
+            let loaded = entry.ready()?;
+            Some((loaded.info(model.champion == Some(*number)), &**loaded))
+        })
+        .collect()
 }
 
 /// Why a model holds readiness back; `None` once its champion is the intended version.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::flags::print_json;
 use super::{Output, exit, failed, named_file};
 use crate::bench::{InputSource, Job, Length, Live, Load, Plan, Protocol, Report};
 
@@ -66,7 +67,7 @@ pub struct Bench {
     #[arg(long, value_name = "N", conflicts_with = "duration")]
     requests: Option<NonZeroU64>,
     /// Seconds of load before anything is recorded
-    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = not_negative)]
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = number)]
     warmup: f64,
     /// Deadline of each request in milliseconds; goodput is what was answered within it
     #[arg(long, value_name = "MS", value_parser = positive)]
@@ -81,7 +82,7 @@ pub struct Bench {
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// Failed requests, in percent, up to which the exit code is 0
-    #[arg(long, value_name = "PERCENT", default_value = "100", value_parser = not_negative)]
+    #[arg(long, value_name = "PERCENT", default_value = "100", value_parser = number)]
     max_failed: f64,
     /// Write a report with charts (HTML)
     #[arg(long, value_name = "FILE")]
@@ -111,10 +112,6 @@ fn number(text: &str) -> Result<f64, String> {
         true => Ok(number),
         false => Err(format!("0 to {LONGEST} is expected")),
     }
-}
-
-fn not_negative(text: &str) -> Result<f64, String> {
-    number(text)
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -147,10 +144,11 @@ impl Bench {
         };
         match output {
             Output::Text => println!("{}", report.table()),
-            Output::Json => match serde_json::to_string_pretty(&report) {
-                Ok(text) => println!("{text}"),
-                Err(error) => return failed(exit::FAILED, &error),
-            },
+            Output::Json => {
+                if let Err(code) = print_json(&report) {
+                    return code;
+                }
+            }
         }
         ExitCode::from(verdict(&report, most))
     }

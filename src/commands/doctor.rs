@@ -3,17 +3,17 @@
 //! Each line is a check with its finding; what is wrong says how to mend it.
 //! This file must never change anything.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Output, exit, failed};
+use super::flags::{ConfigFlags, print_json};
+use super::{Output, exit};
 use crate::app::Core;
 use crate::bundle::Bundle;
 use crate::catalog::{self, ModelControl, Scanned, VersionEntry};
-use crate::config::{self, Config, Overrides};
+use crate::config::{Config, Overrides};
 use crate::domain::{Digest, ModelName, ModelVersion};
 use crate::engine::library;
 use crate::lifecycle::cpu::CpuQuota;
@@ -28,15 +28,8 @@ Exit codes: 0 nothing is wrong, 3 something is.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Doctor {
-    /// Configuration file (TOML)
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Folder with <name>/<version>/ [models.directory]
-    #[arg(long, value_name = "DIR")]
-    models: Option<PathBuf>,
-    /// ONNX Runtime's shared library [engine.onnxruntime]
-    #[arg(long, value_name = "FILE")]
-    onnxruntime: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigFlags,
     /// How to print the findings
     #[arg(long, value_enum, default_value = "text")]
     output: Output,
@@ -53,14 +46,9 @@ struct Finding {
 impl Doctor {
     /// Checks and prints.
     pub fn run(self) -> ExitCode {
-        let overrides = Overrides {
-            models: self.models,
-            onnxruntime: self.onnxruntime,
-            ..Overrides::default()
-        };
-        let config = match config::load(self.config.as_deref(), &overrides) {
+        let config = match self.config.load(Overrides::default()) {
             Ok(config) => config,
-            Err(error) => return failed(exit::USAGE, &error),
+            Err(code) => return code,
         };
         let findings = examine(&config);
         match self.output {
@@ -70,10 +58,11 @@ impl Doctor {
                     println!("{mark} {:<12} {}", finding.check, finding.found);
                 }
             }
-            Output::Json => match serde_json::to_string_pretty(&findings) {
-                Ok(text) => println!("{text}"),
-                Err(error) => return failed(exit::FAILED, &error),
-            },
+            Output::Json => {
+                if let Err(code) = print_json(&findings) {
+                    return code;
+                }
+            }
         }
         let healthy = findings.iter().all(|finding| finding.ok);
         ExitCode::from(if healthy { exit::DONE } else { exit::CHECK })
@@ -185,6 +174,6 @@ fn cpu(config: &Config) -> String {
         (Some(cores), Some(file)) => format!("{cores} by {}", file.display()),
         _ => "no limit by a control group".to_owned(),
     };
-    let planned = if config.engine.cores > 0 { config.engine.cores } else { quota.cores() };
+    let planned = quota.cores_or(config.engine.cores);
     format!("{planned} cores to plan with ({} by affinity, {group})", quota.affinity)
 }

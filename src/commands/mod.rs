@@ -6,6 +6,7 @@
 mod bench;
 mod completions;
 mod doctor;
+mod flags;
 mod healthcheck;
 mod predict;
 mod prepare;

@@ -6,8 +6,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::flags::{ConfigFlags, print_json};
 use super::{Output, exit, failed, named_file};
-use crate::config::{self, Overrides};
+use crate::config::Overrides;
 use crate::domain::{ModelName, VersionSelector};
 use crate::predict::{Question, answer};
 
@@ -37,15 +38,8 @@ pub struct Predict {
     /// The version; without it the champion
     #[arg(long, value_name = "VERSION", default_value = "")]
     version: VersionSelector,
-    /// Configuration file (TOML)
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Folder with <name>/<version>/ [models.directory]
-    #[arg(long, value_name = "DIR")]
-    models: Option<PathBuf>,
-    /// ONNX Runtime's shared library [engine.onnxruntime]
-    #[arg(long, value_name = "FILE")]
-    onnxruntime: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigFlags,
     /// How to print the answers
     #[arg(long, value_enum, default_value = "text")]
     output: Output,
@@ -54,14 +48,9 @@ pub struct Predict {
 impl Predict {
     /// Predicts and prints.
     pub fn run(self) -> ExitCode {
-        let overrides = Overrides {
-            models: self.models,
-            onnxruntime: self.onnxruntime,
-            ..Overrides::default()
-        };
-        let config = match config::load(self.config.as_deref(), &overrides) {
+        let config = match self.config.load(Overrides::default()) {
             Ok(config) => config,
-            Err(error) => return failed(exit::USAGE, &error),
+            Err(code) => return code,
         };
         let requests = match self.input.is_empty() {
             true => self.files.into_iter().map(|file| vec![(String::new(), file)]).collect(),
@@ -74,10 +63,11 @@ impl Predict {
         };
         match self.output {
             Output::Text => println!("{}", answers.table()),
-            Output::Json => match serde_json::to_string_pretty(&answers) {
-                Ok(text) => println!("{text}"),
-                Err(error) => return failed(exit::FAILED, &error),
-            },
+            Output::Json => {
+                if let Err(code) = print_json(&answers) {
+                    return code;
+                }
+            }
         }
         ExitCode::from(exit::DONE)
     }

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::flags::print_json;
 use super::{Output, exit, failed};
 use crate::config::{self, Overrides};
 use crate::imaging::PseudonymKey;
@@ -125,10 +126,11 @@ impl Prepare {
         };
         match output {
             Output::Text => print(&report),
-            Output::Json => match serde_json::to_string_pretty(&report) {
-                Ok(text) => println!("{text}"),
-                Err(error) => return failed(exit::FAILED, &error),
-            },
+            Output::Json => {
+                if let Err(code) = print_json(&report) {
+                    return code;
+                }
+            }
         }
         ExitCode::from(if report.failed.is_empty() { exit::DONE } else { exit::CHECK })
     }

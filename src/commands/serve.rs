@@ -4,14 +4,14 @@
 //! This file must never start anything before the whole configuration is checked.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::flags::ConfigFlags;
 use super::{exit, failed};
 use crate::app::{Addresses, App, Listeners};
-use crate::config::{self, Config, Overrides};
+use crate::config::{Config, Overrides};
 use crate::telemetry::logs;
 
 const EXAMPLES: &str = "Examples:
@@ -25,9 +25,8 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Serve {
-    /// Configuration file (TOML); docs/configuration.md lists the keys
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigFlags,
     /// Address of the HTTP listener: REST and gRPC-Web [server.http_address]
     #[arg(long, value_name = "ADDRESS")]
     http_address: Option<SocketAddr>,
@@ -37,12 +36,6 @@ pub struct Serve {
     /// Address of the listener for metrics and probes [server.metrics_address]
     #[arg(long, value_name = "ADDRESS")]
     metrics_address: Option<SocketAddr>,
-    /// Folder with <name>/<version>/ [models.directory]
-    #[arg(long, value_name = "DIR")]
-    models: Option<PathBuf>,
-    /// ONNX Runtime's shared library [engine.onnxruntime]
-    #[arg(long, value_name = "FILE")]
-    onnxruntime: Option<PathBuf>,
 }
 
 impl Serve {
@@ -52,12 +45,11 @@ impl Serve {
             http_address: self.http_address,
             grpc_address: self.grpc_address,
             metrics_address: self.metrics_address,
-            models: self.models,
-            onnxruntime: self.onnxruntime,
+            ..Overrides::default()
         };
-        let config = match config::load(self.config.as_deref(), &overrides) {
+        let config = match self.config.load(overrides) {
             Ok(config) => config,
-            Err(error) => return failed(exit::USAGE, &error),
+            Err(code) => return code,
         };
         if let Err(error) = logs::install(config.telemetry.log_format, &config.telemetry.log_filter)
         {

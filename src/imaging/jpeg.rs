@@ -12,7 +12,6 @@ use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
 use super::decode::{Decoded, Header};
-use super::limits::Claim;
 use super::raster::Raster;
 use super::recipe::Color;
 use super::{DecodeError, DecodeLimits, Format, Warning, WarningCode};
@@ -70,13 +69,7 @@ pub(super) fn decode(
     let mut reader = open(bytes, options().set_strict_mode(true))
         .or_else(|_| open(bytes, options().set_strict_mode(false)))?;
     let header = describe(&reader)?;
-    limits.check_claim(Claim {
-        width: header.width,
-        height: header.height,
-        frames: 1,
-        frame_bytes: header.estimated_bytes,
-        file_bytes: bytes.len() as u64,
-    })?;
+    limits.check_still(&header, bytes)?;
     let input = reader.input_colorspace().unwrap_or(ColorSpace::YCbCr);
     let output = output_space(input, color);
     let orientation = reader.exif().and_then(|exif| Orientation::from_exif_chunk(exif));

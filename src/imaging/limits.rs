@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::decode::Header;
 use super::error::DecodeError;
 
 /// Bounds on one file. A file beyond any of them is refused before its pixels are decoded.
@@ -58,6 +59,17 @@ impl DecodeLimits {
             return Err(DecodeError::Empty);
         }
         within("max_bytes", "bytes", bytes.len() as u64, self.max_bytes)
+    }
+
+    /// Refuses a still image if its header claims more than a limit allows.
+    pub(crate) fn check_still(&self, header: &Header, bytes: &[u8]) -> Result<(), DecodeError> {
+        self.check_claim(Claim {
+            width: header.width,
+            height: header.height,
+            frames: 1,
+            frame_bytes: header.estimated_bytes,
+            file_bytes: bytes.len() as u64,
+        })
     }
 
     /// Refuses what the header claims if it is beyond a limit.

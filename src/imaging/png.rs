@@ -10,7 +10,6 @@ use image::codecs::png::{PngDecoder, PngEncoder};
 use image::{ColorType, DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder};
 
 use super::decode::{Decoded, Header};
-use super::limits::Claim;
 use super::raster::{Raster, Samples};
 use super::{DecodeError, DecodeLimits, Format, Warning, WarningCode};
 
@@ -73,13 +72,7 @@ fn animation_frames(bytes: &[u8]) -> Option<u32> {
 
 pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, DecodeError> {
     let header = probe(bytes)?;
-    limits.check_claim(Claim {
-        width: header.width,
-        height: header.height,
-        frames: 1,
-        frame_bytes: header.estimated_bytes,
-        file_bytes: bytes.len() as u64,
-    })?;
+    limits.check_still(&header, bytes)?;
     let damaged = |error: image::ImageError| DecodeError::damaged(FORMAT, error.to_string());
     let mut allowed = image::Limits::no_limits();
     // Rows in flight and ancillary chunks come on top of the pixels.

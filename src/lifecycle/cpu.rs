@@ -38,6 +38,11 @@ impl CpuQuota {
         Self { affinity: affinity.max(1), cgroup, cgroup_file }
     }
 
+    /// The cores that are configured, or what was found where that is 0.
+    pub fn cores_or(&self, configured: usize) -> usize {
+        if configured > 0 { configured } else { self.cores() }
+    }
+
     /// Whole cores to plan with: the smaller of both, at least 1; a part of a core counts as one.
     pub fn cores(&self) -> usize {
         let granted = self.cgroup.map_or(usize::MAX, |cores| cores.ceil() as usize);

@@ -12,6 +12,6 @@ mod shutdown;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use connections::{ConnectionLimits, HttpVersion, Peer, serve_connections};
-pub use permits::{CorePermit, CorePermits};
+pub use permits::{Permit, Permits};
 pub use readiness::{Readiness, ReadinessPart};
 pub use shutdown::Shutdown;

@@ -1,13 +1,14 @@
-//! Core permits: the threads in flight never exceed the CPU quota, whatever the mix of models.
+//! Permits: what is in flight never exceeds what there is, whatever the mix.
 //!
-//! A worker thread takes as many permits as its run uses threads, in the order of arrival.
+//! For runs of models they are cores: a worker takes as many as its run uses threads. For decoding
+//! they are memory. They are given in the order of arrival.
 //! This file must never be waited on from an async task: it blocks.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// The permits of a process.
+/// A number of permits that threads share.
 #[derive(Debug, Clone)]
-pub struct CorePermits(Arc<Inner>);
+pub struct Permits(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -25,12 +26,12 @@ struct State {
 
 /// Permits held; given back when dropped.
 #[derive(Debug)]
-pub struct CorePermit {
-    permits: CorePermits,
+pub struct Permit {
+    permits: Permits,
     count: usize,
 }
 
-impl CorePermits {
+impl Permits {
     /// `total` permits, at least one.
     pub fn new(total: usize) -> Self {
         let total = total.max(1);
@@ -45,7 +46,7 @@ impl CorePermits {
 
     /// Waits for `count` permits, at most all there are. First come, first served: a large demand
     /// is not starved by small ones.
-    pub fn acquire(&self, count: usize) -> CorePermit {
+    pub fn acquire(&self, count: usize) -> Permit {
         let count = count.clamp(1, self.0.total);
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         let ticket = state.next_ticket;
@@ -57,11 +58,11 @@ impl CorePermits {
         state.free -= count;
         drop(state);
         self.0.changed.notify_all();
-        CorePermit { permits: self.clone(), count }
+        Permit { permits: self.clone(), count }
     }
 }
 
-impl Drop for CorePermit {
+impl Drop for Permit {
     fn drop(&mut self) {
         let inner = &self.permits.0;
         inner.state.lock().unwrap_or_else(PoisonError::into_inner).free += self.count;
@@ -77,7 +78,7 @@ mod tests {
 
     #[test]
     fn never_more_in_flight_than_there_are() {
-        let permits = CorePermits::new(3);
+        let permits = Permits::new(3);
         let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             for count in [1, 2, 3, 1, 2, 9] {

@@ -6,7 +6,6 @@
 //! up where it was left. This room must never write or print a file name, an identifier or a
 //! private value of the source.
 
-mod budget;
 mod error;
 mod folds;
 mod image;
@@ -27,7 +26,7 @@ use crate::imaging::dicom::View;
 use crate::imaging::lung_field::LungMask;
 use crate::imaging::recipe::{Recipe, Step};
 use crate::imaging::{DecodeLimits, Decoded, PseudonymKey, probe};
-use budget::DecodeBudget;
+use crate::lifecycle::Permits;
 pub use error::PrepareError;
 pub use folds::{Fold, assign, balanced};
 use image::Processed;
@@ -124,7 +123,7 @@ pub fn prepare(
         .build()
         .map_err(|error| PrepareError::Threads(error.to_string()))?;
     // Twice the largest frame: what two of the largest files take, or many small ones.
-    let budget = DecodeBudget::new(options.limits.max_frame_bytes.saturating_mul(2));
+    let budget = Permits::new(mebibytes(options.limits.max_frame_bytes.saturating_mul(2)));
     let total = items.len();
     let done = std::sync::atomic::AtomicUsize::new(0);
     let outcomes: Vec<(Item, Outcome)> = pool.install(|| {
@@ -168,6 +167,11 @@ fn check(options: &PrepareOptions) -> Result<(), PrepareError> {
     Ok(())
 }
 
+/// The unit in which memory for decoding is shared out.
+fn mebibytes(bytes: u64) -> usize {
+    usize::try_from(bytes.div_ceil(1 << 20)).unwrap_or(usize::MAX)
+}
+
 /// Whether one of two folders lies in the other, links followed; the second may not be there yet.
 fn is_nested(source: &Path, destination: &Path) -> bool {
     let existing = destination.ancestors().find_map(|folder| {
@@ -196,7 +200,7 @@ enum Outcome {
 fn one(
     options: &PrepareOptions,
     journal: &Journal,
-    budget: &DecodeBudget,
+    budget: &Permits,
     item: &Item,
 ) -> Result<Outcome, PrepareError> {
     let Ok(bytes) = image::read(&item.path, &options.limits) else {
@@ -216,7 +220,7 @@ fn one(
     }
     // A header that cannot be read costs nothing: decoding says what is wrong with it.
     let cost = probe(&bytes, &options.limits).map_or(0, |header| header.estimated_bytes);
-    let _share = budget.acquire(cost);
+    let _share = budget.acquire(mebibytes(cost));
     let (processed, png) = match image::process(options, &bytes, source) {
         Ok(made) => made,
         Err(why) => return Ok(Outcome::Failed { source: source.to_string(), why }),

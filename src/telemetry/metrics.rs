@@ -105,6 +105,13 @@ pub struct ModelInfo {
     pub provider: &'static str,
 }
 
+impl ModelInfo {
+    /// Whether both are about the same version of the same model.
+    pub fn is_version_of(&self, other: &Self) -> bool {
+        (&self.model, &self.version) == (&other.model, &other.version)
+    }
+}
+
 /// The handles of one model version.
 #[derive(Debug, Clone)]
 pub struct ModelMetrics(Arc<Handles>);

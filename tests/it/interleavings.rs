@@ -9,7 +9,7 @@ use hilum::engine::Script;
 use hilum::lifecycle::Clock;
 use proptest::prelude::*;
 
-use crate::batcher::{Bench, MAX_BATCH, QUEUE_ROWS, bench, request, right};
+use crate::gated::{Bench, MAX_BATCH, QUEUE_ROWS, bench, request, right};
 
 #[derive(Debug, Clone)]
 enum Event {

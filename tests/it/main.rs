@@ -7,6 +7,7 @@ mod bundles;
 mod commands;
 mod control;
 mod documents;
+mod gated;
 mod harness;
 mod http_client;
 mod imaging;
