@@ -43,7 +43,7 @@ impl Manifest {
         self.tensor_problems(&mut problems);
         self.decision_problems(&mut problems);
         if let Some(Err(error)) = self.preprocess.as_ref().map(Recipe::check) {
-            problems.push(error.to_string());
+            problems.push(format!("preprocess: {error}"));
         }
         problems
     }

@@ -22,6 +22,7 @@ mod pseudonym;
 mod raster;
 pub mod recipe;
 mod resize;
+mod tagged;
 mod text_likeness;
 mod warning;
 

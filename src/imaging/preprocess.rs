@@ -65,7 +65,7 @@ pub struct Prepared {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum PreprocessError {
     /// The recipe crops by a mask and none was handed in.
-    #[error("preprocess.step[{index}] crops to the lung field; the mask of {bundle} is missing")]
+    #[error("step {} crops to the lung field; the mask of {bundle} is missing", index + 1)]
     MaskMissing {
         /// The step's place, from 0.
         index: usize,
@@ -81,7 +81,7 @@ pub enum PreprocessError {
         image: (u32, u32),
     },
     /// A step gave no image.
-    #[error("preprocess.step[{index}]: {source}")]
+    #[error("step {}: {source}", index + 1)]
     Raster {
         /// The step's place, from 0.
         index: usize,

@@ -4,11 +4,19 @@
 //! This file must never run a step: it says what is asked for and refuses what makes no sense.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::tagged;
 
 /// One step of a recipe. The order of the steps is the order of the file.
+///
+/// In a file it is a table whose `op` names it. By itself it is read and written as serde does
+/// without a tag; the file's form is [`Recipe`]'s.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[schemars(tag = "op")]
 pub enum Step {
     /// Decode the file to grey or RGB samples.
     Decode {
@@ -37,6 +45,7 @@ pub enum Step {
     /// Keep a part of the image.
     Crop {
         /// Which part.
+        #[serde(serialize_with = "write_region", deserialize_with = "read_region")]
         region: CropRegion,
     },
     /// Resize to `width` × `height` pixels; the aspect ratio is not kept.
@@ -75,6 +84,23 @@ pub enum Step {
         /// Channels, 2 to 4.
         channels: u8,
     },
+}
+
+impl Step {
+    /// The step's name in a recipe.
+    pub const fn op(&self) -> &'static str {
+        match self {
+            Step::Decode { .. } => "decode",
+            Step::Voi { .. } => "voi",
+            Step::Crop { .. } => "crop",
+            Step::Resize { .. } => "resize",
+            Step::ClipPercentile { .. } => "clip_percentile",
+            Step::Quantise8 {} => "quantise8",
+            Step::Scale { .. } => "scale",
+            Step::Normalise { .. } => "normalise",
+            Step::Replicate { .. } => "replicate",
+        }
+    }
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -160,7 +186,8 @@ pub enum ResizeFilter {
 
 /// The part of an image that a crop keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[schemars(tag = "kind")]
 pub enum CropRegion {
     /// The largest centred square.
     CenterSquare {},
@@ -188,16 +215,48 @@ pub enum LungFallback {
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
     /// The steps.
-    #[serde(rename = "step")]
+    #[serde(rename = "step", serialize_with = "write_steps", deserialize_with = "read_steps")]
     pub steps: Vec<Step>,
+}
+
+fn read_steps<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Step>, D::Error> {
+    let tables = Vec::<toml::Value>::deserialize(deserializer)?;
+    let read = |(at, table)| {
+        let toml::Value::Table(table) = table else {
+            return Err(format!("step {}: a table with op = \"…\" is expected", at + 1));
+        };
+        let op = table.get("op").and_then(toml::Value::as_str).map_or_else(String::new, named);
+        tagged::read("op", table).map_err(|problem| format!("step {}{op}: {problem}", at + 1))
+    };
+    tables.into_iter().enumerate().map(read).collect::<Result<_, _>>().map_err(D::Error::custom)
+}
+
+/// A step's name as it stands behind its number.
+fn named(op: &str) -> String {
+    if op.is_empty() { String::new() } else { format!(" (op = \"{op}\")") }
+}
+
+fn write_steps<S: Serializer>(steps: &[Step], serializer: S) -> Result<S::Ok, S::Error> {
+    let tables: Result<Vec<_>, _> = steps.iter().map(|step| tagged::flat("op", step)).collect();
+    tables.map_err(S::Error::custom)?.serialize(serializer)
+}
+
+fn read_region<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CropRegion, D::Error> {
+    tagged::deserialize("kind", deserializer)
+}
+
+fn write_region<S: Serializer>(region: &CropRegion, serializer: S) -> Result<S::Ok, S::Error> {
+    tagged::serialize("kind", region, serializer)
 }
 
 /// A recipe that makes no sense.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("preprocess.step[{index}]: {problem}")]
+#[error("step {}{}: {problem}", index + 1, named(op))]
 pub struct RecipeError {
-    /// The step's place, from 0.
+    /// The step's place, from 0; the message counts from 1.
     pub index: usize,
+    /// The step's name; empty in a recipe without steps.
+    pub op: &'static str,
     /// What is wrong and what is expected.
     pub problem: String,
 }
@@ -208,7 +267,10 @@ impl Recipe {
     /// # Errors
     /// The first [`RecipeError`].
     pub fn check(&self) -> Result<(), RecipeError> {
-        let fail = |index, problem: &str| Err(RecipeError { index, problem: problem.to_owned() });
+        let fail = |index: usize, problem: &str| {
+            let op = self.steps.get(index).map_or("", Step::op);
+            Err(RecipeError { index, op, problem: problem.to_owned() })
+        };
         if !matches!(self.steps.first(), Some(Step::Decode { .. })) {
             return fail(0, "a recipe begins with op = \"decode\"");
         }
@@ -310,6 +372,64 @@ mod tests {
         assert_eq!(recipe.steps.len(), 9);
         let again: Recipe = toml::from_str(&toml::to_string(&recipe).unwrap()).unwrap();
         assert_eq!(again, recipe);
+    }
+
+    #[test]
+    fn an_error_names_the_step_its_op_and_the_field() {
+        let decode = r#"{ op = "decode", color = "gray" }"#;
+        for (step, text) in [
+            (
+                r#"{ op = "crop", region = "lung_field" }"#,
+                "step 2 (op = \"crop\"): region: a table with kind = \"…\" is expected",
+            ),
+            (
+                r#"{ op = "crop", region = { kind = "lung_field", bundle = "a/1" } }"#,
+                "step 2 (op = \"crop\"): region: missing field `fallback`",
+            ),
+            (
+                r#"{ op = "crop", region = { kind = "lung_field", bundle = 3, fallback = "whole" } }"#,
+                "step 2 (op = \"crop\"): region: bundle: invalid type: integer `3`, expected a string",
+            ),
+            (
+                r#"{ op = "crop", region = { kind = "heart" } }"#,
+                "step 2 (op = \"crop\"): region: kind: unknown variant `heart`, expected `center_square` or `lung_field`",
+            ),
+            (
+                r#"{ op = "resize", width = 224, filter = "bilinear_antialias" }"#,
+                "step 2 (op = \"resize\"): missing field `height`",
+            ),
+            (
+                r#"{ op = "resize", width = "224", height = 1, filter = "bilinear_antialias" }"#,
+                "step 2 (op = \"resize\"): width: invalid type: string \"224\", expected u32",
+            ),
+            (
+                r#"{ op = "resize", width = 2, height = 1, filter = "cubic" }"#,
+                "step 2 (op = \"resize\"): filter: unknown variant `cubic`",
+            ),
+            (
+                r#"{ op = "normalise", mean = [0.5, "x"], std = [1.0] }"#,
+                "step 2 (op = \"normalise\"): mean[1]: invalid type: string",
+            ),
+            (
+                r#"{ op = "voi", window = { center = 40 } }"#,
+                "step 2 (op = \"voi\"): window: missing field `width`",
+            ),
+            (
+                r#"{ op = "scale", factor = inf }"#,
+                "step 2 (op = \"scale\"): factor is a finite number",
+            ),
+            (r#"{ factor = 1.0 }"#, "step 2: op is missing"),
+            (r#"{ op = 3 }"#, "step 2: op: a text is expected"),
+            (
+                r#"{ op = "sharpen" }"#,
+                "step 2 (op = \"sharpen\"): op: unknown variant `sharpen`, expected one of `decode`",
+            ),
+            (r#""quantise8""#, "step 2: a table with op = \"…\" is expected"),
+        ] {
+            let error = parse(&format!("step = [{decode}, {step}]")).unwrap_err();
+            assert!(error.contains(text), "{step}: {error}");
+        }
+        assert_eq!(parse("step = []").unwrap_err(), "step 1: a recipe begins with op = \"decode\"");
     }
 
     #[test]
