@@ -168,14 +168,19 @@ fn years(age: &str) -> Option<f32> {
     }
 }
 
-/// The SOP class's name in PS3.6.
-pub(super) fn sop_class_name(object: &InMemDicomObject) -> String {
-    let Some(uid) = text(object, tags::SOP_CLASS_UID) else {
-        return "without a SOP class".to_owned();
-    };
-    StandardSopClassDictionary
-        .by_uid(&uid)
-        .map_or_else(|| "of an unknown SOP class".to_owned(), |entry| entry.name.to_owned())
+/// The SOP class's name in PS3.6, if the file names one that is there.
+pub(super) fn sop_class(file: &File<'_>) -> Option<&'static str> {
+    // A DICOMDIR names its class in the file meta information alone (PS3.10, 8.6).
+    let uid = text(&file.object, tags::SOP_CLASS_UID).or_else(|| file.media_sop_class.clone())?;
+    StandardSopClassDictionary.by_uid(&uid).map(|entry| entry.name)
+}
+
+/// Whether objects of a SOP class hold pixels, by the names that PS3.6 gives to such classes.
+pub(super) fn holds_pixels(sop_class: &str) -> bool {
+    ["Image Storage", "Segmentation Storage", "Dose Storage", "Map Storage", "Volume Storage"]
+        .iter()
+        .any(|kind| sop_class.contains(kind))
+        && !sop_class.starts_with("Surface")
 }
 
 #[cfg(test)]

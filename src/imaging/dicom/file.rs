@@ -33,6 +33,8 @@ pub(super) struct File<'a> {
     /// The data elements before the pixel data.
     pub object: InMemDicomObject,
     pub pixel_data: Option<PixelData>,
+    /// Media Storage SOP Class UID (0002,0002), where the file meta information has it.
+    pub media_sop_class: Option<String>,
     dataset: Cow<'a, [u8]>,
 }
 
@@ -65,10 +67,11 @@ enum Place {
 
 impl<'a> File<'a> {
     pub(super) fn read(bytes: &'a [u8], limits: &DecodeLimits) -> Result<Self, DecodeError> {
-        let (_, syntax, dataset) = open(bytes, limits)?;
+        let (meta, syntax, dataset) = open(bytes, limits)?;
         let walk = walk(&dataset, syntax)?;
         let object = syntax.read(&dataset[..walk.header_end])?;
-        Ok(Self { syntax, object, pixel_data: walk.pixel_data, dataset })
+        let media_sop_class = meta.media_sop_class;
+        Ok(Self { syntax, object, pixel_data: walk.pixel_data, media_sop_class, dataset })
     }
 
     /// Samples that lie in the file as they are.
@@ -128,6 +131,7 @@ fn open<'a>(
 /// What the file meta group (PS3.10, 7.1) says of the rest.
 struct Meta {
     transfer_syntax: String,
+    media_sop_class: Option<String>,
     end: usize,
 }
 
@@ -141,6 +145,7 @@ impl Meta {
         let explicit = entries::EXPLICIT_VR_LITTLE_ENDIAN.erased();
         let mut reader = LazyDataSetReader::new_with_ts(source, &explicit).map_err(|_| broken())?;
         let mut transfer_syntax = None;
+        let mut media_sop_class = None;
         let mut next = None;
         loop {
             let here = at.get() as usize;
@@ -154,10 +159,14 @@ impl Meta {
                     let header = next.take().ok_or_else(broken)?;
                     let value = at.get() as usize..at.get() as usize + header.len.0 as usize;
                     let value = body.get(value).ok_or_else(broken)?;
-                    if header.tag == tags::TRANSFER_SYNTAX_UID {
+                    let uid = || {
                         let text = String::from_utf8_lossy(value);
-                        transfer_syntax =
-                            Some(text.trim_end_matches(['\0', ' ']).trim().to_owned());
+                        Some(text.trim_end_matches(['\0', ' ']).trim().to_owned())
+                    };
+                    match header.tag {
+                        tags::TRANSFER_SYNTAX_UID => transfer_syntax = uid(),
+                        tags::MEDIA_STORAGE_SOP_CLASS_UID => media_sop_class = uid(),
+                        _ => {}
                     }
                     token.skip().map_err(|_| broken())?;
                 }
@@ -166,7 +175,7 @@ impl Meta {
         }
         let transfer_syntax = transfer_syntax
             .ok_or_else(|| damaged("its file meta information names no transfer syntax"))?;
-        Ok(Self { transfer_syntax, end: start + at.get() as usize })
+        Ok(Self { transfer_syntax, media_sop_class, end: start + at.get() as usize })
     }
 }
 

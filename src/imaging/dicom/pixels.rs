@@ -173,9 +173,11 @@ fn no_pixels(file: &File<'_>) -> DecodeError {
     if float.iter().any(|&tag| file.object.get(tag).is_some()) {
         return DecodeError::unsupported(FORMAT, "floating-point pixel data");
     }
-    // Rows without pixels is an image that was cut off before them.
-    if integer(&file.object, tags::ROWS).is_some() {
+    let sop_class = facts::sop_class(file);
+    // Rows without pixels is an image that was cut off before them; a report may have Rows too.
+    let image = sop_class.is_none_or(facts::holds_pixels);
+    if image && integer(&file.object, tags::ROWS).is_some() {
         return damaged("its pixel data (7FE0,0010) is missing");
     }
-    DecodeError::NoPixels { sop_class: facts::sop_class_name(&file.object) }
+    DecodeError::NoPixels { sop_class: sop_class.unwrap_or("of an unknown SOP class").to_owned() }
 }

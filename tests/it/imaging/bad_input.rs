@@ -153,7 +153,23 @@ fn a_dicom_object_without_pixels_is_named() {
         &[text(8, 0x16, "UI", "1.2.840.10008.5.1.4.1.1.88.11"), text(8, 0x60, "CS", "SR")],
     );
     says(&report, "Basic Text SR Storage) holds no pixel data");
+    // A report that carries Rows and Columns is a report still.
+    let class = |uid| vec![text(8, 0x16, "UI", uid), text(8, 0x60, "CS", "SR")];
+    let with_rows = |uid| file(EXPLICIT, &[class(uid), gray8(2, 2)].concat());
+    says(
+        &with_rows("1.2.840.10008.5.1.4.1.1.88.33"),
+        "object (Comprehensive SR Storage) holds no pixel",
+    );
+    says(&with_rows("1.2.840.10008.5.1.4.1.1.104.1"), "(Encapsulated PDF Storage) holds no pixel");
+    says(&with_rows("1.2.840.10008.5.1.4.1.1.1.1"), "pixel data (7FE0,0010) is missing");
     says(&file(EXPLICIT, &gray8(2, 2)), "pixel data (7FE0,0010) is missing");
+    says(&file(EXPLICIT, &class("1.2.3.4")), "(of an unknown SOP class) holds no pixel data");
+    // A DICOMDIR names its class in the file meta information alone.
+    let mut directory = file(EXPLICIT, &[]);
+    let uid = b"1.2.840.10008.5.1.4.1.1.1\0";
+    let at = directory.windows(uid.len()).position(|window| window == uid).unwrap();
+    directory.splice(at - 2..at + uid.len(), *b"\x14\x001.2.840.10008.1.3.10");
+    says(&directory, "(Media Storage Directory Storage) holds no pixel data");
 }
 
 #[test]
