@@ -88,3 +88,42 @@ fn failed(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
     eprintln!("hilum: {error}");
     ExitCode::from(code)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// The commands that a help text shows, as the shell would hand them over.
+    fn examples(help: &str) -> Vec<Vec<String>> {
+        let commands = help.lines().filter_map(|line| {
+            let command = line.strip_prefix("  ")?;
+            let command = command.split_once(" > ").map_or(command, |(command, _)| command);
+            Some(&command[command.find("hilum ")?..])
+        });
+        commands.map(|command| words(command).collect()).collect()
+    }
+
+    /// Words, quoted ones whole.
+    fn words(command: &str) -> impl Iterator<Item = String> {
+        let parts = command.split('\'').enumerate();
+        parts.flat_map(|(at, part)| match at % 2 {
+            0 => part.split_whitespace().map(str::to_owned).collect::<Vec<_>>(),
+            _ => vec![part.to_owned()],
+        })
+    }
+
+    #[test]
+    fn every_example_of_a_help_text_is_understood() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples = examples(&help);
+            assert!(!examples.is_empty(), "{} has no example", command.get_name());
+            for example in examples {
+                let parsed = Cli::try_parse_from(&example);
+                assert!(parsed.is_ok(), "{example:?}: {}", parsed.unwrap_err());
+            }
+        }
+    }
+}

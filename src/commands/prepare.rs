@@ -19,18 +19,29 @@ use crate::imaging::recipe::Recipe;
 use crate::prepare::layout::Layout;
 use crate::prepare::{PrepareOptions, PrepareReport, prepare};
 
-const EXAMPLES: &str = "Examples:
-  hilum prepare chest_xray/train prepared --recipe models/pneumonia/2/bundle.toml \\
-      --patient '(person\\d+|IM-\\d+)'
+const EXAMPLES: &str = r#"Examples:
+  hilum prepare chest_xray/train prepared --recipe steps.toml --patient '(person\d+|IM-\d+)'
   hilum prepare nih prepared --layout nih --recipe steps.toml --view PA,AP --balance 3000
   hilum prepare archive prepared --recipe steps.toml --max-size 1024 --view PA,AP
+
+A file of steps:
+  [[step]]
+  op = "decode"
+  color = "gray"
+  [[step]]
+  op = "resize"
+  width = 224
+  height = 224
+  filter = "bilinear_antialias"
+  [[step]]
+  op = "quantise8"
 
 Writes DST/images/*.png, DST/manifest.jsonl, DST/folds.json and DST/report.json. Names, identifiers
 and private data of the source are nowhere in them: patients and studies are keyed hashes. Keep the
 key to go on later, and keep it away from the prepared images. Run again to go on after an
 interruption.
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 some files could not be decoded (see the report).";
+Exit codes: 0 done, 1 failed, 2 usage, 3 some files could not be decoded (see the report)."#;
 
 /// Prepare a folder of PNG, JPEG and DICOM images for training.
 #[derive(Debug, clap::Args)]
@@ -234,6 +245,9 @@ fn print(report: &PrepareReport) {
     if report.resumed > 0 {
         println!("{} of them from an earlier run", report.resumed);
     }
+    if report.removed > 0 {
+        println!("removed, of an earlier run and no longer in the manifest: {}", report.removed);
+    }
     for (reason, count) in &report.left_out {
         println!("left out, {reason}: {count}");
     }
@@ -271,6 +285,11 @@ mod tests {
             std::fs::write(&path, step(table)).unwrap();
             assert_eq!(read_recipe(&path).unwrap().steps.len(), 1);
         }
+        // The steps that the help text shows are a recipe with something to write.
+        let lines = EXAMPLES.lines().filter_map(|line| line.strip_prefix("  "));
+        let steps: Vec<&str> = lines.filter(|line| !line.starts_with("hilum ")).collect();
+        std::fs::write(&path, steps.join("\n")).unwrap();
+        assert_eq!(read_recipe(&path).unwrap().steps.len(), 3);
         std::fs::write(&path, "x = 1").unwrap();
         assert!(read_recipe(&path).unwrap_err().contains("neither"));
     }

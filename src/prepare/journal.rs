@@ -4,7 +4,7 @@
 //! image once its file is in place. Both are removed or kept by `prepare` alone.
 //! This file must never hold a label: labels may change between runs, images do not.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -59,6 +59,10 @@ impl Journal {
     /// Puts the image in its place, then says so: a line without its image cannot be.
     pub(super) fn record(&self, processed: &Processed, png: &[u8]) -> Result<(), PrepareError> {
         replace(&self.destination.join(&processed.image), png, "image")?;
+        self.note(processed)
+    }
+
+    fn note(&self, processed: &Processed) -> Result<(), PrepareError> {
         let failed = PrepareError::destination(PROGRESS);
         let mut line = serde_json::to_vec(processed).map_err(|error| failed(error.into()))?;
         line.push(b'\n');
@@ -66,11 +70,44 @@ impl Journal {
         progress.write_all(&line).map_err(failed)
     }
 
+    /// The images of this and earlier runs that are not in `rows`, as far as they are what was
+    /// written: anything else is somebody else's. They are noted, so that they are known after a
+    /// crash too, when the manifest that named them has been replaced.
+    pub(super) fn stale(&self, rows: &[Row]) -> Result<Vec<PathBuf>, PrepareError> {
+        let kept: HashSet<&str> = rows.iter().map(|row| row.image.as_str()).collect();
+        let made: BTreeMap<String, Processed> = recorded(&self.destination)
+            .into_iter()
+            .filter(|made| !kept.contains(made.image.as_str()) && is_own(&made.image))
+            .map(|made| (made.image.clone(), made))
+            .collect();
+        let mut stale = Vec::new();
+        for made in made.values() {
+            let path = self.destination.join(&made.image);
+            let digest = File::open(&path).ok().and_then(|file| Digest::of_reader(file).ok());
+            if digest == Some(made.sha256) {
+                self.note(made)?;
+                stale.push(path);
+            }
+        }
+        Ok(stale)
+    }
+
+    /// Removes images that the manifest no longer names.
+    pub(super) fn remove(&self, stale: &[PathBuf]) -> Result<(), PrepareError> {
+        stale.iter().try_for_each(std::fs::remove_file).map_err(PrepareError::destination("image"))
+    }
+
     /// The manifest holds everything now.
     pub(super) fn close(&self) -> Result<(), PrepareError> {
         std::fs::remove_file(self.destination.join(PROGRESS))
             .map_err(PrepareError::destination(PROGRESS))
     }
+}
+
+/// Whether a recorded path is one that this program gives: a list may have been edited.
+fn is_own(image: &str) -> bool {
+    let name = image.strip_prefix("images/").and_then(|name| name.strip_suffix(".png"));
+    name.is_some_and(|name| !name.is_empty() && name.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 /// Writes `bytes` beside `path` and moves them into place, so that no half file is ever seen.

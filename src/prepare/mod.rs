@@ -88,6 +88,8 @@ pub struct PrepareReport {
     pub prepared: usize,
     /// Of these, images that an earlier run had made.
     pub resumed: usize,
+    /// Images of earlier runs that the manifest no longer names: their files were removed.
+    pub removed: usize,
     /// Patients in the manifest.
     pub patients: usize,
     /// Images by label.
@@ -289,9 +291,11 @@ fn finish(
             .collect();
         return Err(PrepareError::NothingPrepared(reasons.join("; ")));
     }
+    let stale = journal.stale(&rows)?;
     let report = PrepareReport {
         prepared: rows.len(),
         resumed: rows.iter().filter(|row| resumed.contains(&row.image)).count(),
+        removed: stale.len(),
         patients: rows.iter().map(|row| &row.patient).collect::<BTreeSet<_>>().len(),
         labels: counted(rows.iter().map(|row| row.label.clone())),
         left_out,
@@ -302,6 +306,7 @@ fn finish(
         ),
     };
     manifest::write(options, &rows, &report)?;
+    journal.remove(&stale)?;
     journal.close()?;
     Ok(report)
 }

@@ -9,7 +9,7 @@ use crate::prepare::{PrepareError, PrepareOptions};
 
 pub(super) fn find(options: &PrepareOptions) -> Result<Found, PrepareError> {
     let mut found = Found::default();
-    for path in images(&options.source) {
+    for path in images(options, &mut found) {
         let folder = path.parent().filter(|folder| *folder != options.source);
         let label = folder.and_then(|folder| folder.file_name());
         let label = label.map(|name| name.to_string_lossy().into_owned());

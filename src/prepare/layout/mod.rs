@@ -78,25 +78,50 @@ pub(super) fn find(options: &PrepareOptions) -> Result<Found, PrepareError> {
     Ok(found)
 }
 
-/// Every file below `folder` with one of the extensions that images have, symbolic links left
-/// alone. The content decides later what a file is.
-fn images(folder: &Path) -> impl Iterator<Item = PathBuf> {
-    walkdir::WalkDir::new(folder)
-        .into_iter()
-        .filter_map(Result::ok)
-        .filter(|entry| entry.file_type().is_file())
-        .map(walkdir::DirEntry::into_path)
-        .filter(|path| {
-            let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
-            ["png", "jpg", "jpeg", "dcm", "dicom"].iter().any(|known| extension == *known)
-        })
+/// Every file of the source with one of the extensions that images have. What is passed over is
+/// counted: links, since they may lead out of the source, pipes, since reading one may never end,
+/// and what has another extension. The content decides later what a file is.
+fn images(options: &PrepareOptions, found: &mut Found) -> Vec<PathBuf> {
+    let mut images = Vec::new();
+    for entry in walkdir::WalkDir::new(&options.source) {
+        let Ok(entry) = entry else {
+            found.leave_out("a folder that cannot be read");
+            continue;
+        };
+        let kind = entry.file_type();
+        let extension = entry.path().extension().unwrap_or_default().to_ascii_lowercase();
+        if kind.is_dir() {
+            continue;
+        } else if kind.is_symlink() {
+            found.leave_out("a symbolic link, not followed");
+        } else if !kind.is_file() {
+            found.leave_out("no regular file (a pipe, socket or device)");
+        } else if EXTENSIONS.iter().any(|known| extension == *known) {
+            images.push(entry.into_path());
+        } else if extension != "csv" {
+            found.leave_out("another extension than png, jpg, jpeg, dcm, dicom");
+        }
+    }
+    images
 }
 
-/// Every image below `folder` by its file name.
-fn by_name(folder: &Path) -> HashMap<String, PathBuf> {
-    images(folder)
-        .filter_map(|path| Some((path.file_name()?.to_string_lossy().into_owned(), path)))
-        .collect()
+const EXTENSIONS: [&str; 5] = ["png", "jpg", "jpeg", "dcm", "dicom"];
+
+/// Every image of the source by its file name; of two with one name nobody knows which is meant.
+fn by_name(options: &PrepareOptions, found: &mut Found) -> HashMap<String, PathBuf> {
+    let mut named: HashMap<String, Option<PathBuf>> = HashMap::new();
+    for path in images(options, found) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        named.entry(name).and_modify(|entry| *entry = None).or_insert(Some(path));
+    }
+    let mut unique = HashMap::new();
+    for (name, path) in named {
+        match path {
+            Some(path) => drop(unique.insert(name, path)),
+            None => found.leave_out("several files of one name, in different folders"),
+        }
+    }
+    unique
 }
 
 /// A row of a list, its columns by name.

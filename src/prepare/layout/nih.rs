@@ -14,8 +14,8 @@ pub(super) fn find(options: &PrepareOptions) -> Result<Found, PrepareError> {
     let list = LISTS.into_iter().find(|list| options.source.join(list).is_file());
     let list = list.ok_or(PrepareError::ListMissing { layout: "nih", list: LISTS[0] })?;
     let needed = ["Image Index", "Finding Labels", "Patient ID", "View Position"];
-    let images = by_name(&options.source);
     let mut found = Found::default();
+    let images = by_name(options, &mut found);
     for row in rows(&options.source, list, &needed)? {
         let findings: Vec<&str> = row.get("Finding Labels").split('|').map(str::trim).collect();
         let class = if findings.contains(&"Pneumonia") {

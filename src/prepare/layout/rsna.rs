@@ -31,8 +31,8 @@ pub(super) fn find(options: &PrepareOptions) -> Result<Found, PrepareError> {
             normal.insert(row.get("patientId").to_owned(), row.get("class") == "Normal");
         }
     }
-    let images = by_name(&options.source);
     let mut found = Found::default();
+    let images = by_name(options, &mut found);
     for (patient, positive) in targets {
         if !positive && normal.get(&patient) == Some(&false) {
             found.leave_out("no lung opacity and not normal");

@@ -1,7 +1,9 @@
 //! `hilum prepare` in careless hands: nothing is lost, and no name slips in by a folder.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 
+use hilum::domain::Digest;
 use hilum::prepare::layout::Layout;
 use hilum::prepare::{PrepareError, prepare};
 
@@ -100,4 +102,83 @@ fn classes_are_two_or_more_and_exactly_two_for_lists() {
     place.options.layout = Layout::Folders;
     place.options.classes = ["NORMAL", "PNEUMONIA", "OTHER"].map(str::to_owned).to_vec();
     assert_eq!(place.run().labels.len(), 2);
+}
+
+#[test]
+fn images_whose_source_is_gone_are_removed_and_nothing_else() {
+    let place = filled();
+    place.put("NORMAL/p20.png", &png(20));
+    let images = place.options.destination.join("images");
+    let names = || {
+        let entries = std::fs::read_dir(&images).unwrap();
+        entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(place.run().removed, 0);
+    let before = names();
+    // One that somebody made, by a name like ours; one that somebody painted over.
+    std::fs::write(images.join(format!("{}.png", "ab".repeat(32))), png(7)).unwrap();
+    std::fs::write(images.join("mine.png"), png(8)).unwrap();
+    for n in [0, 20] {
+        std::fs::remove_file(place.options.source.join(format!("NORMAL/p{n}.png"))).unwrap();
+    }
+    let rows = place.rows();
+    let source = Digest::of(&png(0));
+    let gone = rows.iter().find(|row| row.source == source).unwrap();
+    std::fs::write(place.options.destination.join(&gone.image), "painted").unwrap();
+
+    let report = place.run();
+    assert_eq!((report.prepared, report.removed), (9, 1));
+    let after = names();
+    assert_eq!(before.difference(&after).count(), 1);
+    assert_eq!(after.difference(&before).count(), 2);
+    let named: BTreeSet<String> =
+        place.rows().iter().map(|row| row.image.replace("images/", "")).collect();
+    assert!(named.is_subset(&after) && named.len() == 9);
+    assert_eq!(place.run().removed, 0);
+}
+
+#[test]
+fn an_image_that_a_crash_left_behind_is_known_to_the_next_run() {
+    let place = filled();
+    place.run();
+    let manifest = std::fs::read_to_string(place.options.destination.join("manifest.jsonl"));
+    std::fs::remove_file(place.options.source.join("NORMAL/p0.png")).unwrap();
+    // As if the run after the removal had ended between the new manifest and its cleaning up.
+    let orphan = place.rows().into_iter().find(|row| row.source == Digest::of(&png(0))).unwrap();
+    let stale = std::fs::read(place.options.destination.join(&orphan.image)).unwrap();
+    assert_eq!(place.run().removed, 1);
+    std::fs::write(place.options.destination.join(&orphan.image), stale).unwrap();
+    let manifest = manifest.unwrap();
+    let line = manifest.lines().find(|line| line.contains(&orphan.image)).unwrap();
+    let mut journal: serde_json::Value = serde_json::from_str(line).unwrap();
+    journal["patient"] = serde_json::Value::Null;
+    let progress = place.options.destination.join("progress.jsonl");
+    std::fs::write(progress, format!("{journal}\n")).unwrap();
+    assert_eq!(place.run().removed, 1);
+    assert!(!place.options.destination.join(&orphan.image).exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_passed_over_is_counted() {
+    let place = filled();
+    let source = &place.options.source;
+    std::os::unix::fs::symlink(source.join("NORMAL/p0.png"), source.join("NORMAL/p30.png"))
+        .unwrap();
+    std::os::unix::fs::symlink(source.join("NORMAL"), source.join("MORE")).unwrap();
+    let pipe = source.join("NORMAL/p31.png");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
+    place.put("NORMAL/p32.tif", b"II*");
+    place.put("NORMAL/IM0001", b"no extension");
+    place.put("notes.csv", b"a,b");
+    let report = place.run();
+    assert_eq!(report.prepared, 10);
+    for (reason, count) in [
+        ("a symbolic link, not followed", 2),
+        ("no regular file (a pipe, socket or device)", 1),
+        ("another extension than png, jpg, jpeg, dcm, dicom", 2),
+    ] {
+        assert_eq!(report.left_out[reason], count, "{reason}");
+    }
+    assert_eq!(report.left_out.len(), 3);
 }
