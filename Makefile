@@ -3,7 +3,7 @@ PYTHON ?= python3
 # Suites that need real clients or servers, each a target of its own; `test-all` runs them after `test`.
 SUITES := test-proto test-clients test-examples test-imaging
 
-.PHONY: help run test test-all check bench fuzz onnxruntime test-models test-onnxruntime test-training $(SUITES)
+.PHONY: help run test test-all check bench bench-imaging fuzz onnxruntime test-models test-onnxruntime test-training $(SUITES)
 .NOTPARALLEL:
 
 help: ## this list
@@ -70,6 +70,17 @@ test-imaging: ## decoders, recipes and statistics against pydicom, Pillow and Nu
 	$$python tests/imaging/compare_dicom.py $(EXAMPLES)/imaging_dump $(DATA)/dicom && \
 	$$python tests/imaging/compare_pillow.py $(EXAMPLES)/imaging_dump $(DATA); \
 	else echo "skipped: $(DATA) is not there (set HILUM_DATA)"; fi
+
+BUILT = $(or $(CARGO_TARGET_DIR),target)/release
+bench-imaging: ## decoders and recipes: each step, against Pillow and NumPy, a folder of 10,000 images
+	cargo bench --locked --bench imaging
+	cargo build --locked --release --bin hilum --example imaging_time
+	@environment="$$(PYTHON=$(PYTHON) .ci/venv imaging tests/imaging/requirements.txt)" && set -ex && \
+	python="$$environment/bin/python" && \
+	if [ -d $(DATA)/chest_xray_original ]; then \
+	$$python tests/imaging/time_pillow.py $(BUILT)/examples/imaging_time $(DATA)/chest_xray_original; \
+	else echo "skipped: $(DATA) is not there (set HILUM_DATA)"; fi && \
+	$$python tests/imaging/many.py $(BUILT)/hilum
 
 fuzz: ## mutate the corpus of image files for FUZZ_SECONDS (3600), within 2 GiB
 	cargo test --locked --test fuzz --no-run
