@@ -178,8 +178,8 @@ fn mebibytes(bytes: u64) -> usize {
 fn is_nested(source: &Path, destination: &Path) -> bool {
     let existing = destination.ancestors().find_map(|folder| {
         // The empty path is what is left of a relative one: the working folder.
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        Some((folder.canonicalize().ok()?, folder.to_owned()))
+        let found = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        Some((found.canonicalize().ok()?, folder.to_owned()))
     });
     match (source.canonicalize(), existing) {
         (Ok(source), Some((real, named))) => {

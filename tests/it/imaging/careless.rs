@@ -63,6 +63,33 @@ fn source_and_destination_may_not_lie_in_each_other() {
 }
 
 #[test]
+fn folders_that_are_named_from_the_working_folder_lie_beside_each_other() {
+    let place = filled();
+    let folder = place.options.source.parent().unwrap();
+    std::fs::write(
+        folder.join("steps.toml"),
+        "step = [{ op = \"decode\", color = \"gray\" }, { op = \"quantise8\" }]",
+    )
+    .unwrap();
+    let run = |source: &str, destination: &str| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_hilum"))
+            .current_dir(folder)
+            .args(["prepare", source, destination, "--recipe", "steps.toml", "--patient", r"p\d+"])
+            .output()
+            .unwrap()
+    };
+    for (source, destination, code) in [
+        ("source", "made", 0),
+        ("./source", "a/made", 0),
+        ("source", "source/made", 1),
+        (".", "new", 1),
+    ] {
+        let output = run(source, destination);
+        assert_eq!(output.status.code(), Some(code), "{source} {destination}: {output:?}");
+    }
+}
+
+#[test]
 fn an_image_that_is_not_what_was_written_is_made_again() {
     let place = filled();
     place.run();
