@@ -80,7 +80,7 @@ fn folders_that_are_named_from_the_working_folder_lie_beside_each_other() {
     };
     for (source, destination, code) in [
         ("source", "made", 0),
-        ("./source", "a/made", 0),
+        ("./source", "./made-too", 0),
         ("source", "source/made", 1),
         (".", "new", 1),
     ] {

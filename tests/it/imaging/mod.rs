@@ -6,6 +6,7 @@ mod deidentify;
 mod dicom;
 mod dicom_file;
 mod formats;
+mod memory;
 mod prepare;
 mod same_pixels;
 
