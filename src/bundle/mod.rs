@@ -7,7 +7,10 @@
 mod check;
 mod digests;
 mod goldens;
+mod graph;
+mod layers;
 mod manifest;
+mod onnx_graph;
 
 use std::fs;
 use std::io;
@@ -21,10 +24,14 @@ use serde::{Deserialize, Serialize};
 use crate::domain::{DataType, Digest, ModelName, ModelVersion};
 
 pub use goldens::{GoldenCase, GoldenError, GoldenTensor, Goldens, Tolerance};
+pub use graph::{GraphError, Node, OnnxGraph, Value, Weight};
+pub use layers::{Layer, LayerTable, NamedShape, ReceptiveField, Totals};
 pub use manifest::{
     Activation, BaselineFile, Batching, Calibration, InputTensor, IntendedUse, Manifest, ModelFile,
     OodGate, OutputRole, OutputTensor, Postprocess, Provenance, QualityGate, Reject, SCHEMA, Task,
 };
+
+pub use onnx_graph::with_outputs;
 
 /// The manifest's file name.
 pub const MANIFEST: &str = "bundle.toml";
@@ -160,6 +167,23 @@ impl Bundle {
             goldens,
             model: model.into(),
         })
+    }
+
+    /// Reads the bundle in `folder`, by the name and version that its path ends with.
+    ///
+    /// # Errors
+    /// As [`Bundle::open`]; also if the path does not end with `<name>/<version>`.
+    pub fn open_at(folder: &Path) -> Result<Self, BundleError> {
+        let whole = folder.canonicalize();
+        let whole = whole.map_err(|error| BundleError::Io { path: folder.to_owned(), error })?;
+        let part = |path: Option<&Path>| path?.file_name()?.to_str().map(str::to_owned);
+        let name = part(whole.parent()).and_then(|name| name.parse::<ModelName>().ok());
+        let version = part(Some(&whole)).and_then(|text| text.parse::<ModelVersion>().ok());
+        let (Some(name), Some(version)) = (name, version) else {
+            let problem = "the path of a bundle ends with <name>/<version>".to_owned();
+            return Err(BundleError::Invalid { path: folder.to_owned(), problem });
+        };
+        Self::open(&whole, &name, version)
     }
 
     fn open_bare(

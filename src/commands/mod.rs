@@ -4,6 +4,7 @@
 //! This room must never hold logic that a library user would miss.
 
 mod bench;
+mod bundle;
 mod completions;
 mod doctor;
 mod flags;
@@ -45,6 +46,7 @@ enum Command {
     Healthcheck(healthcheck::Healthcheck),
     Doctor(doctor::Doctor),
     Prepare(prepare::Prepare),
+    Bundle(bundle::BundleCommand),
     Completions(completions::Completions),
     Man(completions::Man),
 }
@@ -68,6 +70,7 @@ impl Cli {
             Command::Healthcheck(healthcheck) => healthcheck.run(),
             Command::Doctor(doctor) => doctor.run(),
             Command::Prepare(prepare) => prepare.run(),
+            Command::Bundle(bundle) => bundle.run(),
             Command::Completions(completions) => completions.run(),
             Command::Man(man) => man.run(),
         }

@@ -4,6 +4,7 @@
 //! answers through the same pipeline; what comes out is a table or JSON.
 //! This room must never write a record: nothing is served.
 
+mod feature_maps;
 mod table;
 
 use std::path::PathBuf;
@@ -19,6 +20,8 @@ use crate::domain::{DataType, Digest, ModelName, ModelVersion, Tensor, VersionSe
 use crate::npy::{self, NpyError};
 use crate::pipeline::{NamedTensor, Pipeline, PredictError, PredictRequest};
 use crate::telemetry::{Edge, TraceContext};
+
+pub use feature_maps::{FeatureMapError, Sheet, SheetPart, feature_maps};
 
 /// Rows of one request: a file of any length is answered in parts.
 const ROWS_AT_ONCE: usize = 256;

@@ -6,6 +6,7 @@ mod batcher;
 mod bundles;
 mod commands;
 mod control;
+mod describe;
 mod documents;
 mod gated;
 mod harness;
