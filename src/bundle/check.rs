@@ -5,7 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use super::manifest::{Calibration, Manifest, OutputTensor, SCHEMA, Task};
+use super::manifest::{Activation, Calibration, Manifest, OutputRole, OutputTensor, SCHEMA, Task};
+use crate::domain::DataType;
+use crate::imaging::QUALITY_STATISTICS;
 use crate::imaging::recipe::Recipe;
 
 impl Manifest {
@@ -42,6 +44,8 @@ impl Manifest {
         }
         self.tensor_problems(&mut problems);
         self.decision_problems(&mut problems);
+        self.role_problems(&mut problems);
+        self.reject_problems(&mut problems);
         if let Some(Err(error)) = self.preprocess.as_ref().map(Recipe::check) {
             problems.push(error.to_string());
         }
@@ -82,8 +86,21 @@ impl Manifest {
         if post.abstain.is_some_and(|[lo, hi]| !(inside(lo) && inside(hi) && lo <= hi)) {
             problems.push("postprocess.abstain: 0 <= lo <= hi <= 1 must hold".to_owned());
         }
-        if post.site_prevalence.is_some_and(|p| !(p > 0.0 && p < 1.0)) {
-            problems.push("postprocess.site_prevalence: between 0 and 1".to_owned());
+        let share = |p: f64| p > 0.0 && p < 1.0;
+        let shares = [("site", post.site_prevalence), ("training", post.training_prevalence)];
+        for (key, _) in shares.iter().filter(|(_, p)| p.is_some_and(|p| !share(p))) {
+            problems.push(format!("postprocess.{key}_prevalence: between 0 and 1"));
+        }
+        if post.site_prevalence.is_some() && post.training_prevalence.is_none() {
+            problems.push("postprocess.site_prevalence: needs training_prevalence".to_owned());
+        }
+        let binary_only = post.site_prevalence.is_some()
+            || matches!(post.calibration, Some(Calibration::Platt { .. }));
+        if binary_only && self.task != Task::Binary {
+            problems.push(
+                "postprocess: kind = \"platt\" and site_prevalence are for task = \"binary\""
+                    .to_owned(),
+            );
         }
         let calibrated = match post.calibration {
             Some(Calibration::Temperature { temperature }) => {
@@ -96,6 +113,84 @@ impl Manifest {
             problems.push(
                 "postprocess.calibration: finite parameters, a temperature above 0".to_owned(),
             );
+        }
+    }
+
+    /// What an image answer is made of: one output of each role, of the shape that the role has.
+    fn role_problems(&self, problems: &mut Vec<String>) {
+        let outputs = &self.model.outputs;
+        for (at, output) in outputs.iter().enumerate() {
+            let (name, role) = (&output.name, output.role);
+            if outputs[..at].iter().any(|other| other.role == role) {
+                problems.push(format!("model.output: '{name}' has the role of another output"));
+            }
+            let labels = i64::try_from(self.labels.len()).unwrap_or(i64::MAX);
+            let fits = match (role, output.shape.as_slice()) {
+                (OutputRole::Cam, [_, classes, _, _]) => *classes == labels,
+                (OutputRole::Cam, _) => false,
+                (OutputRole::Ood, shape) => matches!(shape, [_] | [_, 1]),
+                (OutputRole::Embedding, shape) => matches!(shape, [_, _]),
+                (OutputRole::Mask, shape) => matches!(shape, [_, 1, _, _]),
+                (OutputRole::Scores | OutputRole::Logits, _) => true,
+            };
+            if !fits {
+                problems.push(format!(
+                    "model.output: '{name}' has another shape than its role: cam is [-1, one for \
+                     each label, h, w], ood [-1] or [-1, 1], embedding [-1, d], mask [-1, 1, h, w]"
+                ));
+            }
+        }
+        let has = |role| outputs.iter().any(|output| output.role == role);
+        if self.preprocess.is_none() {
+            return;
+        }
+        let images = |shape: &[i64]| matches!(shape, [-1, _, _, _]);
+        match self.model.inputs.as_slice() {
+            [input] if input.dtype == DataType::Fp32 && images(&input.shape) => {}
+            _ => problems.push(
+                "preprocess: a recipe makes one FP32 input of four dimensions, the first of them -1"
+                    .to_owned(),
+            ),
+        }
+        if self.task == Task::Segmentation && !has(OutputRole::Mask) {
+            problems.push("model.output: a segmentation has one with role \"mask\"".to_owned());
+        }
+        if self.task != Task::Segmentation
+            && !has(OutputRole::Scores)
+            && self.postprocess.activation == Activation::None
+        {
+            problems.push(
+                "postprocess.activation: logits alone need \"softmax\" or \"sigmoid\"".to_owned(),
+            );
+        }
+    }
+
+    fn reject_problems(&self, problems: &mut Vec<String>) {
+        let Some(reject) = &self.reject else { return };
+        for gate in &reject.quality {
+            let name = &gate.statistic;
+            if !QUALITY_STATISTICS.contains(&name.as_str()) {
+                let known = QUALITY_STATISTICS.join(", ");
+                problems.push(format!("reject.quality: '{name}' is none of {known}"));
+            }
+            let bounds = [gate.min, gate.max];
+            let finite = bounds.iter().flatten().all(|bound| bound.is_finite());
+            let ordered = match bounds {
+                [Some(min), Some(max)] => min <= max,
+                [None, None] => false,
+                _ => true,
+            };
+            if !(finite && ordered) {
+                problems.push(format!("reject.quality: '{name}' needs min, max or min <= max"));
+            }
+        }
+        if let Some(gate) = &reject.ood {
+            if !gate.threshold.is_finite() {
+                problems.push("reject.ood.threshold: a finite number".to_owned());
+            }
+            if !self.model.outputs.iter().any(|output| output.role == OutputRole::Ood) {
+                problems.push("reject.ood: needs an output with role \"ood\"".to_owned());
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod admission;
 mod error;
+pub mod interpret;
 mod tensors;
 
 use std::sync::Arc;
