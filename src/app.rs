@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::catalog::{Catalog, CatalogError, CatalogParts, CatalogSettings, ModelControl};
-use crate::config::Config;
+use crate::config::{Config, PipelineConfig};
 use crate::engine::library::{self, LibraryError};
 use crate::engine::{Provider, ProviderMode, ProviderName};
 use crate::http::{self, ApiParts, BodyLimits, HttpService, ProbeParts};
@@ -25,7 +25,10 @@ use crate::lifecycle::{
     Clock, ConnectionLimits, HttpVersion, Permits, Readiness, Shutdown, SystemClock,
     serve_connections,
 };
-use crate::pipeline::{Admission, Pipeline};
+use crate::pipeline::{
+    Admission, DecodePool, DecodeSettings, Idempotency, IdempotencySettings, ImageSettings,
+    Pipeline,
+};
 use crate::rpc::{self, GrpcEdge, ReflectionError, RpcParts};
 use crate::shared_memory::SharedMemory;
 use crate::telemetry::traces::{TraceSettings, TracesError};
@@ -62,6 +65,9 @@ pub enum AppError {
     /// No thread or timer for the asynchronous runtime.
     #[error("the asynchronous runtime cannot be built: {0}")]
     Runtime(io::Error),
+    /// No thread to decode images.
+    #[error("the threads that decode images cannot be started: {0}")]
+    Threads(io::Error),
     /// The models' folder cannot be read.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -134,9 +140,41 @@ impl Core {
             .map_err(|error| CatalogError::Directory { path: settings.directory.clone(), error })?;
         let catalog = Catalog::new(settings, parts);
         let admission = Admission::new(config.limits.max_inflight_requests.get(), shutdown.clone());
-        let pipeline = Pipeline::new(catalog, admission, Arc::clone(&clock), metrics.clone());
+        let images = images(config, cores, &clock, &metrics)?;
+        let pipeline =
+            Pipeline::new(catalog, admission, images, Arc::clone(&clock), metrics.clone());
         Ok(Self { pipeline, readiness, shutdown, clock, metrics })
     }
+}
+
+fn repeats(config: &Config) -> IdempotencySettings {
+    IdempotencySettings {
+        window: config.pipeline.idempotency_window,
+        entries: config.pipeline.idempotency_entries.get(),
+        bytes: config.pipeline.idempotency_bytes.get(),
+    }
+}
+
+/// The threads that decode images, and the bounds on one.
+fn images(
+    config: &Config,
+    cores: usize,
+    clock: &Arc<dyn Clock>,
+    metrics: &Metrics,
+) -> Result<(DecodePool, ImageSettings), AppError> {
+    let PipelineConfig { decode_threads, .. } = config.pipeline;
+    let settings = DecodeSettings {
+        threads: if decode_threads > 0 { decode_threads } else { cores },
+        queue_images: config.pipeline.decode_queue.get(),
+        queue_bytes: config.pipeline.decode_queue_bytes.get(),
+        memory_bytes: config.pipeline.decode_memory_bytes.get(),
+    };
+    let pool = DecodePool::start(settings, Arc::clone(clock), metrics.clone());
+    let images = ImageSettings {
+        limits: config.limits.image.clone(),
+        overlay_max_side: config.pipeline.overlay_max_side.get(),
+    };
+    Ok((pool.map_err(AppError::Threads)?, images))
 }
 
 /// The service, built and not yet running.
@@ -167,6 +205,7 @@ impl App {
         let catalog = pipeline.catalog().clone();
         let traces = Traces::new(&trace_settings(config), &metrics, Arc::clone(&clock))?;
         let memory = SharedMemory::new(config.server.allows_shared_memory());
+        let repeats = Idempotency::new(repeats(config), Arc::clone(&clock));
         let grpc = rpc::service(&RpcParts {
             pipeline: pipeline.clone(),
             readiness: readiness.clone(),
@@ -175,12 +214,14 @@ impl App {
             max_message_bytes: config.limits.max_message_bytes.get(),
             compression: config.server.grpc_compression.clone(),
             max_stream_inflight: config.limits.max_stream_inflight.get(),
+            repeats: repeats.clone(),
             shared_memory: memory.clone(),
             traces: traces.clone(),
         })?;
         let api = ApiParts {
             pipeline,
             readiness: readiness.clone(),
+            repeats,
             memory,
             body: BodyLimits {
                 max_bytes: config.limits.max_message_bytes.get(),

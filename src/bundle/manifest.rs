@@ -147,6 +147,9 @@ pub struct IntendedUse {
     pub notice: String,
     /// Whom or what the training data show.
     pub population: String,
+    /// Ages in whole years of the patients that the training data show, from and to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_years: Option<[u16; 2]>,
     /// Radiographic views that the model was trained on, such as `PA`, `AP`.
     #[serde(default)]
     pub views: Vec<String>,

@@ -4,14 +4,22 @@
 //! Copies out of and into shared memory are made on a thread that may block.
 //! This file must never know by which protocol a message came.
 
+use super::images::{image_prediction, image_request};
 use super::{
     Delivery, InferDefaults, OipError, fetch_inputs, infer_request, infer_response,
     uses_shared_memory,
 };
-use crate::domain::{ErrorKind, Fault, ModelVersion};
-use crate::pipeline::{Pipeline, PredictError, Timing};
-use crate::proto::inference::{ModelInferRequest, ModelInferResponse};
+use crate::catalog::image_base;
+use crate::domain::{ErrorKind, Fault, ModelName, ModelVersion};
+use crate::pipeline::{
+    ClassifyRequest, Pipeline, PredictError, PredictRequest, Prediction, Timing,
+};
+use crate::proto::inference::infer_parameter::ParameterChoice;
+use crate::proto::inference::{InferParameter, ModelInferRequest, ModelInferResponse};
 use crate::shared_memory::SharedMemory;
+
+/// The parameter of an answer that carries the bundle's notice.
+const NOTICE: &str = "notice";
 
 /// An answer, and what an edge says of it in its headers.
 #[derive(Debug, Clone)]
@@ -80,14 +88,19 @@ pub async fn infer(
     let id = message.id.clone();
     let copies = uses_shared_memory(&message);
     let prepared = prepare(memory, message, copies).await.and_then(|(delivery, message)| {
-        let request = infer_request(message, defaults)?;
-        Ok((delivery, request))
+        let asked = Asked::of(message, defaults)?;
+        Ok((delivery, asked))
     });
-    let (delivery, request) = prepared.inspect_err(|error| pipeline.refused(edge, error))?;
-    let mut prediction = pipeline.predict(request).await?;
+    let (delivery, asked) = prepared.inspect_err(|error| pipeline.refused(edge, error))?;
+    let (mut prediction, notice) = asked.answered(pipeline).await?;
     delivery.classify(&mut prediction)?;
     let (version, timing) = (prediction.version, prediction.timing);
     let mut message = infer_response(prediction, id);
+    if !notice.is_empty() {
+        let notice =
+            InferParameter { parameter_choice: Some(ParameterChoice::StringParam(notice)) };
+        message.parameters.insert(NOTICE.to_owned(), notice);
+    }
     if copies {
         let memory = memory.clone();
         message = blocking(move || {
@@ -97,6 +110,37 @@ pub async fn infer(
         .await?;
     }
     Ok(InferAnswer { message, version, timing })
+}
+
+/// What a message asks for, by the form of the name.
+enum Asked {
+    Tensors(PredictRequest),
+    Images { model: ModelName, request: ClassifyRequest, outputs: Vec<String> },
+}
+
+impl Asked {
+    fn of(message: ModelInferRequest, defaults: InferDefaults) -> Result<Self, OipError> {
+        let model: ModelName = message.model_name.parse()?;
+        Ok(match image_base(&model) {
+            None => Self::Tensors(infer_request(message, defaults)?),
+            Some(base) => {
+                let (request, outputs) = image_request(message, base, defaults)?;
+                Self::Images { model, request, outputs }
+            }
+        })
+    }
+
+    /// The answer, and the notice that goes with an answer about images.
+    async fn answered(self, pipeline: &Pipeline) -> Result<(Prediction, String), InferError> {
+        Ok(match self {
+            Self::Tensors(request) => (pipeline.predict(request).await?, String::new()),
+            Self::Images { model, request, outputs } => {
+                let mut answers = pipeline.classify(request).await?;
+                let notice = std::mem::take(&mut answers.notice);
+                (image_prediction(model, answers, &outputs)?, notice)
+            }
+        })
+    }
 }
 
 async fn prepare(

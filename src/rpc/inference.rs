@@ -12,13 +12,13 @@ use futures::stream::BoxStream;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::edge::CallContext;
+use super::edge::{CallContext, context};
 use super::{RpcParts, status};
 use crate::domain::Fault;
 use crate::oip::{self, Change, InferAnswer, InferDefaults, InferError, Wish};
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceService;
 use crate::proto::inference::*;
-use crate::telemetry::{Edge, TraceContext};
+use crate::telemetry::Edge;
 
 /// The service. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -51,16 +51,6 @@ impl Inference {
         let defaults = InferDefaults { edge: Edge::Grpc, deadline, trace };
         oip::infer(&self.0.pipeline, &self.0.shared_memory, message, defaults).await
     }
-}
-
-/// The context that the edge has put beside the message.
-fn context<T>(request: &Request<T>) -> CallContext {
-    request.extensions().get::<CallContext>().cloned().unwrap_or_else(|| CallContext {
-        request_id: "".into(),
-        deadline: None,
-        is_local: false,
-        trace: TraceContext::off(),
-    })
 }
 
 /// Answers a call that needs no waiting.

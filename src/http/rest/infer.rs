@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::Target;
 use super::body::{self, JSON_LENGTH};
+use crate::catalog::IMAGE_SUFFIX;
 use crate::domain::Fault;
 use crate::http::ApiParts;
 use crate::http::call::{Call, HttpFault, Refusal};
@@ -39,7 +40,8 @@ pub async fn infer(
     let length = body::json_length(&head.headers).map_err(|fault| refused(&fault))?;
     let body = body::read(&head.headers, body, parts.body).await;
     let body = body.map_err(|fault| refused(&fault))?;
-    let read = read(body, length).await.map_err(|fault| refused(&fault))?;
+    let images = target.model.ends_with(IMAGE_SUFFIX);
+    let read = read(body, length, images).await.map_err(|fault| refused(&fault))?;
     let JsonInfer { mut message, form } = read.map_err(|error| refused(&error))?;
     message.model_name = target.model;
     message.model_version = target.version;
@@ -58,9 +60,10 @@ pub async fn infer(
 async fn read(
     body: Bytes,
     json_bytes: Option<usize>,
+    images: bool,
 ) -> Result<Result<JsonInfer, JsonError>, HttpFault> {
     let length = json_bytes.unwrap_or(body.len());
-    inline_or_not(length, move || json::infer_from_json(&body, json_bytes)).await
+    inline_or_not(length, move || json::infer_from_json(&body, json_bytes, images)).await
 }
 
 async fn write(message: ModelInferResponse, form: AnswerForm) -> Result<JsonAnswer, HttpFault> {
