@@ -17,6 +17,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 
 pub use answer::{ClassScore, Classification, Explanation, ImageTiming};
+pub use lungs::Segmentation;
 use row::Journey;
 
 use super::{Count, Pipeline, PredictError, Priority};

@@ -111,6 +111,19 @@ impl From<DecodeError> for PredictError {
 }
 
 impl PredictError {
+    /// Whether no other image would fare better: the model or the options are at fault.
+    pub const fn is_of_all(&self) -> bool {
+        matches!(
+            self,
+            Self::Catalog(_)
+                | Self::Option { .. }
+                | Self::NoRecipe { .. }
+                | Self::NoExplanation { .. }
+                | Self::Segmentation { .. }
+                | Self::Broken(_)
+        )
+    }
+
     /// The same about the file at `row` of a request of several.
     #[must_use]
     pub fn of_row(self, row: Option<usize>) -> Self {

@@ -27,7 +27,7 @@ use crate::telemetry::{Edge, Metrics, ModelMetrics, TraceContext, TraceStep};
 pub use admission::Admission;
 pub use classify::{
     ClassScore, Classification, Classifications, ClassifyOptions, ClassifyRequest, Explanation,
-    ImageSettings, ImageTiming, MAX_OVERLAY_SIDE,
+    ImageSettings, ImageTiming, MAX_OVERLAY_SIDE, Segmentation,
 };
 pub use decode_pool::{DecodePool, DecodePoolError, DecodeSettings};
 pub use error::PredictError;

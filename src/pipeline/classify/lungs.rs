@@ -5,6 +5,7 @@
 //! This file must never choose a version by itself: the recipe names it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::outputs::{Roles, floats};
 use super::row::tensor;
@@ -28,15 +29,15 @@ pub struct Segmentation {
     options: RunOptions<'static>,
 }
 
-/// The bundle that a recipe crops by, `name/version`.
-pub fn named_by(recipe: &Recipe) -> Option<&str> {
-    recipe.steps.iter().find_map(|step| match step {
-        Step::Crop { region: CropRegion::LungField { bundle, .. } } => Some(bundle.as_str()),
-        _ => None,
-    })
-}
-
 impl Segmentation {
+    /// The bundle that a recipe crops by, `name/version`.
+    pub fn named_by(recipe: &Recipe) -> Option<&str> {
+        recipe.steps.iter().find_map(|step| match step {
+            Step::Crop { region: CropRegion::LungField { bundle, .. } } => Some(bundle.as_str()),
+            _ => None,
+        })
+    }
+
     /// The bundle `name/version`.
     ///
     /// # Errors
@@ -56,7 +57,9 @@ impl Segmentation {
         let manifest: &Manifest =
             version.manifest.as_ref().ok_or_else(|| missing("it has no manifest".to_owned()))?;
         let (recipe, layout) = match &manifest.preprocess {
-            Some(recipe) if named_by(recipe).is_none() => (recipe.clone(), manifest.model.layout),
+            Some(recipe) if Self::named_by(recipe).is_none() => {
+                (recipe.clone(), manifest.model.layout)
+            }
             _ => return Err(missing("it has no recipe that runs by itself".to_owned())),
         };
         let roles = Roles::of(&version, manifest);
@@ -79,25 +82,48 @@ impl Segmentation {
     pub async fn mask(
         &self,
         prepared: Prepared,
-        deadline: Option<std::time::Instant>,
+        deadline: Option<Instant>,
         trace: TraceContext,
     ) -> Result<(LungMask, BatchAnswer), PredictError> {
-        let geometry: Geometry = prepared.geometry;
-        let batch = BatchRequest {
+        let geometry = prepared.geometry;
+        let batch = self.batch(prepared, deadline, trace)?;
+        let answer = self.version.batcher().submit(batch)?.await?;
+        Ok((self.found(&answer, geometry)?, answer))
+    }
+
+    /// The mask of an image, on a thread that may block.
+    ///
+    /// # Errors
+    /// As [`preprocess::run`] and the batcher.
+    pub fn mask_of(&self, decoded: &Decoded) -> Result<LungMask, PredictError> {
+        let prepared = self.prepare(decoded)?;
+        let geometry = prepared.geometry;
+        let batch = self.batch(prepared, None, TraceContext::off())?;
+        let answer = self.version.batcher().submit(batch)?.wait()?;
+        self.found(&answer, geometry)
+    }
+
+    fn batch(
+        &self,
+        prepared: Prepared,
+        deadline: Option<Instant>,
+        trace: TraceContext,
+    ) -> Result<BatchRequest, PredictError> {
+        Ok(BatchRequest {
             inputs: vec![tensor(&self.version, prepared.tensor, prepared.shape)?],
             outputs: self.roles.set(),
             deadline,
             priority: Priority::default(),
             trace,
-        };
-        let answer = self.version.batcher().submit(batch)?.await?;
+        })
+    }
+
+    fn found(&self, answer: &BatchAnswer, geometry: Geometry) -> Result<LungMask, PredictError> {
         let tensor = self.roles.row(&answer.outputs).mask;
-        let values = floats(tensor);
-        match (values, tensor.map(|mask| mask.shape.as_slice())) {
+        match (floats(tensor), tensor.map(|mask| mask.shape.as_slice())) {
             (Some(values), Some([1, 1, height, width])) => {
                 let side = |n: &usize| u32::try_from(*n).unwrap_or(u32::MAX);
-                let mask = LungMask { width: side(width), height: side(height), values, geometry };
-                Ok((mask, answer))
+                Ok(LungMask { width: side(width), height: side(height), values, geometry })
             }
             _ => Err(PredictError::Broken("the segmentation gave no mask".to_owned())),
         }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::answer::{ClassScore, Classification, Explanation, ImageTiming};
 use super::decoding::{How, Ready};
-use super::lungs::{self, Segmentation};
+use super::lungs::Segmentation;
 use super::outputs::{Roles, floats, heatmap};
 use super::{ClassifyOptions, ClassifyRequest, Pipeline, PredictError};
 use crate::batcher::{BatchRequest, Priority};
@@ -70,7 +70,7 @@ impl<'a> Journey<'a> {
             return Err(PredictError::Option { field: "explain_class".to_owned(), problem });
         }
         let segmentation =
-            lungs::named_by(&recipe).map(|bundle| Segmentation::resolve(pipeline, bundle));
+            Segmentation::named_by(&recipe).map(|bundle| Segmentation::resolve(pipeline, bundle));
         let settings = &pipeline.images;
         let color = recipe.steps.iter().find_map(|step| match step {
             RecipeStep::Decode { color } => Some(*color),

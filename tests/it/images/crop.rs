@@ -7,7 +7,7 @@ use super::{ask, client, codes, png, serve};
 use crate::harness::serve_models;
 
 /// 96 × 96 levels: 90 and two upright bright bars, or one, far from the edges.
-fn two_lungs(second: bool) -> Vec<u8> {
+pub fn two_lungs(second: bool) -> Vec<u8> {
     (0..96 * 96)
         .map(|at| {
             let (x, y) = (at % 96, at / 96);

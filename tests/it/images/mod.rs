@@ -3,6 +3,7 @@
 //! The models are those of tests/models/make_images.py, so small that answers are worked out by hand.
 
 mod bad_input;
+mod command;
 mod crop;
 mod fairness;
 mod oip;
