@@ -4,6 +4,7 @@
 //! load while the probes already answer.
 //! This file must never hold a rule of its own beyond the order of start and end.
 
+mod images;
 mod listeners;
 mod running;
 
@@ -16,7 +17,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::catalog::{Catalog, CatalogError, CatalogParts, CatalogSettings, ModelControl};
-use crate::config::{Config, PipelineConfig};
+use crate::config::Config;
 use crate::engine::library::{self, LibraryError};
 use crate::engine::{Provider, ProviderMode, ProviderName};
 use crate::http::{self, ApiParts, BodyLimits, HttpService, ProbeParts};
@@ -25,10 +26,7 @@ use crate::lifecycle::{
     Clock, ConnectionLimits, HttpVersion, Permits, Readiness, Shutdown, SystemClock,
     serve_connections,
 };
-use crate::pipeline::{
-    Admission, DecodePool, DecodeSettings, Idempotency, IdempotencySettings, ImageSettings,
-    Pipeline,
-};
+use crate::pipeline::{Admission, Idempotency, Pipeline};
 use crate::rpc::{self, GrpcEdge, ReflectionError, RpcParts};
 use crate::shared_memory::SharedMemory;
 use crate::telemetry::traces::{TraceSettings, TracesError};
@@ -140,41 +138,11 @@ impl Core {
             .map_err(|error| CatalogError::Directory { path: settings.directory.clone(), error })?;
         let catalog = Catalog::new(settings, parts);
         let admission = Admission::new(config.limits.max_inflight_requests.get(), shutdown.clone());
-        let images = images(config, cores, &clock, &metrics)?;
+        let images = images::journey(config, cores, &clock, &metrics)?;
         let pipeline =
             Pipeline::new(catalog, admission, images, Arc::clone(&clock), metrics.clone());
         Ok(Self { pipeline, readiness, shutdown, clock, metrics })
     }
-}
-
-fn repeats(config: &Config) -> IdempotencySettings {
-    IdempotencySettings {
-        window: config.pipeline.idempotency_window,
-        entries: config.pipeline.idempotency_entries.get(),
-        bytes: config.pipeline.idempotency_bytes.get(),
-    }
-}
-
-/// The threads that decode images, and the bounds on one.
-fn images(
-    config: &Config,
-    cores: usize,
-    clock: &Arc<dyn Clock>,
-    metrics: &Metrics,
-) -> Result<(DecodePool, ImageSettings), AppError> {
-    let PipelineConfig { decode_threads, .. } = config.pipeline;
-    let settings = DecodeSettings {
-        threads: if decode_threads > 0 { decode_threads } else { cores },
-        queue_images: config.pipeline.decode_queue.get(),
-        queue_bytes: config.pipeline.decode_queue_bytes.get(),
-        memory_bytes: config.pipeline.decode_memory_bytes.get(),
-    };
-    let pool = DecodePool::start(settings, Arc::clone(clock), metrics.clone());
-    let images = ImageSettings {
-        limits: config.limits.image.clone(),
-        overlay_max_side: config.pipeline.overlay_max_side.get(),
-    };
-    Ok((pool.map_err(AppError::Threads)?, images))
 }
 
 /// The service, built and not yet running.
@@ -205,7 +173,9 @@ impl App {
         let catalog = pipeline.catalog().clone();
         let traces = Traces::new(&trace_settings(config), &metrics, Arc::clone(&clock))?;
         let memory = SharedMemory::new(config.server.allows_shared_memory());
-        let repeats = Idempotency::new(repeats(config), Arc::clone(&clock));
+        let kept = images::repeats(config);
+        let repeats = Idempotency::new(kept, Arc::clone(&clock));
+        let infer_repeats = Idempotency::new(kept, Arc::clone(&clock));
         let grpc = rpc::service(&RpcParts {
             pipeline: pipeline.clone(),
             readiness: readiness.clone(),
@@ -215,6 +185,7 @@ impl App {
             compression: config.server.grpc_compression.clone(),
             max_stream_inflight: config.limits.max_stream_inflight.get(),
             repeats: repeats.clone(),
+            infer_repeats: infer_repeats.clone(),
             shared_memory: memory.clone(),
             traces: traces.clone(),
         })?;
@@ -222,6 +193,7 @@ impl App {
             pipeline,
             readiness: readiness.clone(),
             repeats,
+            infer_repeats,
             memory,
             body: BodyLimits {
                 max_bytes: config.limits.max_message_bytes.get(),

@@ -20,7 +20,7 @@ use tracing::Instrument as _;
 use super::call::{Call, Refusal};
 use super::{HttpService, rest, served};
 use crate::lifecycle::{Clock, Peer, Readiness};
-use crate::oip;
+use crate::oip::{self, InferAnswer};
 use crate::pipeline::{Idempotency, Pipeline};
 use crate::proto::hilum::v1::ClassifyResponse;
 use crate::shared_memory::SharedMemory;
@@ -50,6 +50,8 @@ pub struct ApiParts {
     pub readiness: Readiness,
     /// Answers for repeats with the same key.
     pub repeats: Idempotency<ClassifyResponse>,
+    /// The same for `infer`.
+    pub infer_repeats: Idempotency<InferAnswer>,
     /// The regions of callers on this machine.
     pub memory: SharedMemory,
     /// The bounds of a body.

@@ -5,6 +5,8 @@
 //! This file must never know by which protocol a message came.
 
 use super::images::{image_prediction, image_request};
+use bytes::Bytes;
+
 use super::{
     Delivery, InferDefaults, OipError, fetch_inputs, infer_request, infer_response,
     uses_shared_memory,
@@ -12,7 +14,7 @@ use super::{
 use crate::catalog::image_base;
 use crate::domain::{ErrorKind, Fault, ModelName, ModelVersion};
 use crate::pipeline::{
-    ClassifyRequest, Pipeline, PredictError, PredictRequest, Prediction, Timing,
+    ClassifyRequest, IdempotencyError, Pipeline, PredictError, PredictRequest, Prediction, Timing,
 };
 use crate::proto::inference::infer_parameter::ParameterChoice;
 use crate::proto::inference::{InferParameter, ModelInferRequest, ModelInferResponse};
@@ -32,12 +34,23 @@ pub struct InferAnswer {
     pub timing: Timing,
 }
 
+impl InferAnswer {
+    /// About how many bytes of memory it takes.
+    pub fn size(&self) -> usize {
+        let contents: usize = self.message.raw_output_contents.iter().map(Bytes::len).sum();
+        1024 + contents
+    }
+}
+
 /// An inference without an answer.
 #[derive(Debug, thiserror::Error)]
 pub enum InferError {
     /// The message is wrong by itself.
     #[error(transparent)]
     Message(#[from] OipError),
+    /// The key of a repeat.
+    #[error(transparent)]
+    Key(#[from] IdempotencyError),
     /// The prediction has no answer.
     #[error(transparent)]
     Predict(#[from] PredictError),
@@ -50,6 +63,7 @@ impl InferError {
     fn inner(&self) -> Option<&dyn Fault> {
         match self {
             InferError::Message(error) => Some(error),
+            InferError::Key(error) => Some(error),
             InferError::Predict(error) => Some(error),
             InferError::Lost => None,
         }

@@ -21,6 +21,7 @@ use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 
 use crate::lifecycle::{Clock, Readiness, Shutdown};
+use crate::oip::InferAnswer;
 use crate::pipeline::{Idempotency, Pipeline};
 use crate::proto::DESCRIPTORS;
 use crate::proto::hilum::v1::ClassifyResponse;
@@ -51,6 +52,8 @@ pub struct RpcParts {
     pub max_stream_inflight: usize,
     /// Answers for repeats with the same key.
     pub repeats: Idempotency<ClassifyResponse>,
+    /// The same for `ModelInfer`.
+    pub infer_repeats: Idempotency<InferAnswer>,
     /// The regions of callers on this machine.
     pub shared_memory: SharedMemory,
     /// Where spans go.

@@ -80,6 +80,8 @@ fn described(operation: &Operation) -> Value {
         parameters.extend(OPTIONS.iter().map(|(name, kind, about)| {
             json!({ "name": name, "in": "query", "description": about, "schema": { "type": kind } })
         }));
+    }
+    if matches!(operation.takes, Some(Schema::Image | Schema::Infer(_))) {
         parameters.push(json!({
             "name": "idempotency-key", "in": "header", "schema": { "type": "string" },
             "description": "A repeat with the same key and body gets the same answer.",

@@ -34,6 +34,39 @@ async fn a_repeat_is_answered_once_by_each_method() {
     good.metadata_mut().insert("idempotency-key", "k-2".parse().unwrap());
     client.classify(good).await.unwrap();
 
+    // Tensors and the image form over the Open Inference Protocol have repeats too.
+    let mut oip = server.client().await;
+    let infer = |level: f32| {
+        let pixels = crate::harness::bytes_of(&[level; 64]);
+        let mut request = Request::new(crate::harness::raw_request(
+            "plain",
+            &[("image", "FP32", &[1, 1, 8, 8], &pixels)],
+        ));
+        request.metadata_mut().insert("idempotency-key", "k-1".parse().unwrap());
+        request
+    };
+    let runs = r#"hilum_rows_total{model="plain",version="1"}"#;
+    let before = server.metric(runs).await;
+    let first = oip.model_infer(infer(0.5)).await.unwrap().into_inner();
+    assert_eq!(oip.model_infer(infer(0.5)).await.unwrap().into_inner(), first);
+    assert_eq!(server.metric(runs).await, before + 1.0);
+    assert_eq!(oip.model_infer(infer(0.6)).await.unwrap_err().code(), Code::Aborted);
+    let json = |level: f32| {
+        serde_json::json!({ "inputs": [{
+            "name": "image", "datatype": "FP32", "shape": [1, 1, 8, 8], "data": vec![level; 64],
+        }]})
+        .to_string()
+    };
+    let rest = async |level: f32| {
+        let headers = [("content-type", "application/json"), ("idempotency-key", "k-1")];
+        send(server.http, Method::POST, "/v2/models/plain/infer", &headers, json(level)).await
+    };
+    let first = rest(0.5).await;
+    assert_eq!(first.status, 200);
+    assert_eq!(rest(0.5).await.body, first.body);
+    assert_eq!(server.metric(runs).await, before + 2.0);
+    assert_eq!(rest(0.6).await.status, 409);
+
     // The same key by another method is another request.
     let post = async |query: &str, key: &str| {
         let headers = [("content-type", "image/png"), ("idempotency-key", key)];
