@@ -7,6 +7,7 @@ mod command;
 mod crop;
 mod fairness;
 mod oip;
+mod privacy;
 mod repeats;
 mod rest;
 mod vision;
