@@ -199,3 +199,41 @@ impl Manifest {
 fn is_file_name(text: &str) -> bool {
     !text.is_empty() && !text.starts_with('.') && !text.contains(['/', '\\', '\0'])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_image_answer_is_made_of_is_held_to_its_role() {
+        let good = include_str!("../../tests/models/spots/1/bundle.toml");
+        let problems = |from: &str, to: &str| {
+            assert!(good.contains(from), "{from}");
+            let manifest: Manifest = toml::from_str(&good.replace(from, to)).unwrap();
+            manifest.problems()
+        };
+        assert_eq!(problems("SPOTTED", "SPOTTED"), Vec::<String>::new());
+        for (from, to, words) in [
+            ("statistic = \"std\"", "statistic = \"rotation\"", "'rotation' is none of mean"),
+            ("min = 4.0, ", "", "'std' needs min, max"),
+            ("max = 2.5", "max = 0.1", "'aspect' needs min, max or min <= max"),
+            ("role = \"ood\"", "role = \"embedding\"", "has the role of another output"),
+            ("role = \"ood\"", "role = \"mask\"", "needs an output with role \"ood\""),
+            ("[-1, 2, 8, 8]", "[-1, 1, 8, 8]", "'cam' has another shape than its role"),
+            ("[-1, 1, 32, 32]", "[1, 32, 32]", "one FP32 input of four dimensions"),
+            ("threshold = 0.5\nabstain", "site_prevalence = 0.1\nabstain", "training_prevalence"),
+            ("{ threshold = 0.5", "{ threshold = nan", "reject.ood.threshold"),
+        ] {
+            let found = problems(from, to);
+            let said = found.iter().any(|problem| problem.contains(words));
+            assert!(said, "{from} -> {to}: {found:?}");
+        }
+        let several = good.replace("task = \"binary\"", "task = \"multiclass\"");
+        let manifest: Manifest = toml::from_str(&several).unwrap();
+        assert!(manifest.problems().iter().any(|problem| problem.contains("platt")));
+        let logits = include_str!("../../tests/models/colours/1/bundle.toml");
+        let logits = logits.replace("activation = \"softmax\"", "activation = \"none\"");
+        let manifest: Manifest = toml::from_str(&logits).unwrap();
+        assert!(manifest.problems().iter().any(|problem| problem.contains("activation")));
+    }
+}
