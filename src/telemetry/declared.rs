@@ -56,7 +56,7 @@ declare! {
     BATCH_SIZE = "hilum_batch_size", MetricKind::Histogram(ROWS),
         ["model", "version"], "Rows of a run of the model.";
     QUEUE_DEPTH = "hilum_queue_depth", MetricKind::Gauge,
-        ["model", "version"], "Rows that wait for a run.";
+        ["model", "version"], "Rows that wait for a run; of a model's image form, images that wait to be decoded.";
     INFLIGHT = "hilum_inflight_requests", MetricKind::Gauge,
         ["protocol"], "Requests accepted and not yet answered.";
     REJECTED = "hilum_rejected_total", MetricKind::Counter,

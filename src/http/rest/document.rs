@@ -16,8 +16,10 @@ use crate::oip::json::{infer_schemas, message_schemas};
 const ABOUT: &str = "The Open Inference Protocol v2 with Triton's extensions. Elements travel as \
                      JSON or, by the binary tensor data extension, as little-endian bytes after the \
                      JSON, whose length the header Inference-Header-Content-Length then states. \
-                     Bodies may be compressed by gzip, deflate or zstd. gRPC-Web is served on the \
-                     same port under /inference.GRPCInferenceService.";
+                     Bodies may be compressed by gzip, deflate or zstd. A file of an image is \
+                     answered by POST /api/v1/predict, and by the models that end in .image. \
+                     gRPC-Web is served on the same port under \
+                     /inference.GRPCInferenceService and /hilum.v1.Vision.";
 
 /// Answers with the document.
 pub async fn serve() -> Json<Value> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::outputs::{Roles, floats};
-use super::row::tensor;
+use super::row::{tensor, within};
 use super::{Pipeline, PredictError};
 use crate::batcher::{BatchAnswer, BatchRequest, Priority};
 use crate::bundle::Manifest;
@@ -87,7 +87,7 @@ impl Segmentation {
     ) -> Result<(LungMask, BatchAnswer), PredictError> {
         let geometry = prepared.geometry;
         let batch = self.batch(prepared, deadline, trace)?;
-        let answer = self.version.batcher().submit(batch)?.await?;
+        let answer = within(deadline, self.version.batcher().submit(batch)?).await?;
         Ok((self.found(&answer, geometry)?, answer))
     }
 

@@ -13,7 +13,7 @@ use super::decoding::{How, Ready};
 use super::lungs::Segmentation;
 use super::outputs::{Roles, floats, heatmap};
 use super::{ClassifyOptions, ClassifyRequest, Pipeline, PredictError};
-use crate::batcher::{BatchRequest, Priority};
+use crate::batcher::{BatchAnswer, BatchRequest, Pending, Priority};
 use crate::bundle::{Manifest, Task};
 use crate::catalog::LoadedVersion;
 use crate::domain::{DataType, Decision, Tensor, display_shape};
@@ -138,13 +138,7 @@ impl<'a> Journey<'a> {
             priority: self.priority,
             trace: self.trace.clone(),
         };
-        let pending = self.version.batcher().submit(batch)?;
-        let answer = match self.deadline {
-            None => pending.await?,
-            Some(deadline) => tokio::time::timeout_at(deadline.into(), pending)
-                .await
-                .map_err(|_| PredictError::DeadlineExceeded)??,
-        };
+        let answer = within(self.deadline, self.version.batcher().submit(batch)?).await?;
         timing.queue += answer.queue;
         timing.infer += answer.compute.input + answer.compute.infer;
         timing.batch_rows = answer.batch_rows;
@@ -281,6 +275,22 @@ fn expectation(manifest: &Manifest) -> Expectation {
         age_years: intended.age_years.map(|[lo, hi]| f32::from(lo)..=f32::from(hi) + 0.999),
         frontal_chest: !intended.views.is_empty() && intended.views.iter().all(frontal),
     }
+}
+
+/// A run's answer, as long as it is of use.
+///
+/// # Errors
+/// [`PredictError::DeadlineExceeded`], or as the batcher.
+pub async fn within(
+    deadline: Option<Instant>,
+    pending: Pending,
+) -> Result<BatchAnswer, PredictError> {
+    Ok(match deadline {
+        None => pending.await?,
+        Some(deadline) => tokio::time::timeout_at(deadline.into(), pending)
+            .await
+            .map_err(|_| PredictError::DeadlineExceeded)??,
+    })
 }
 
 /// One row of a version's only input.
