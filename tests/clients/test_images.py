@@ -65,8 +65,8 @@ class Peer:
         path = folder / self.manifest["model"]["file"]
         self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
-    def tensor(self, file: Path) -> np.ndarray:
-        image = Image.open(file)
+    def tensor(self, file: Path | Image.Image) -> np.ndarray:
+        image = file if isinstance(file, Image.Image) else Image.open(file)
         values = None
         for step in self.manifest["preprocess"]["step"]:
             match step["op"]:

@@ -47,12 +47,12 @@ class Peer:
 
     def answer(self, file: bytes) -> bytes:
         entry = self.peer.manifest["model"]["input"][0]["name"]
-        tensor = self.peer.tensor(io.BytesIO(file))
+        image = Image.open(io.BytesIO(file)).convert("L")
+        tensor = self.peer.tensor(image)
         outputs = dict(zip(self.names, self.peer.session.run(self.names, {entry: tensor}), strict=True))
         cam = outputs["cam"][0, -1]
         peak = cam.max()
         heat = cam / peak if peak > 0 else cam
-        image = Image.open(io.BytesIO(file)).convert("L")
         image.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR)
         side = min(image.size)
         size = (side, side) if self.square else image.size
