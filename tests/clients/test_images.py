@@ -138,7 +138,7 @@ def test_every_path_agrees_with_the_others_and_with_pillow(
     )
     rows = list(csv.DictReader(io.StringIO(table.stdout)))
     labels = peer.manifest["labels"]
-    among, beside, refused = 0.0, 0.0, 0
+    among, beside, by_jpeg, refused = 0.0, 0.0, 0.0, 0
     for file, row in zip(files, rows, strict=True):
         request = message(model=NAME, image=file.read_bytes(), include_rejected_scores=True)
         answer = classify(request, timeout=60)
@@ -156,10 +156,19 @@ def test_every_path_agrees_with_the_others_and_with_pillow(
         expected = peer.scores(file)
         if expected.size == 1:
             expected = np.array([1 - expected[0], expected[0]])
-        beside = max(beside, float(np.abs(ours[0] - expected).max()))
+        by_jpeg = max(by_jpeg, float(np.abs(ours[0] - expected).max()))
+        # The same pixels as Pillow has them, so that recipe and network alone are compared.
+        lossless = io.BytesIO()
+        Image.open(file).convert("L").save(lossless, "PNG", compress_level=1)
+        request = message(model=NAME, image=lossless.getvalue(), include_rejected_scores=True)
+        same = np.array([score.raw for score in classify(request, timeout=60).scores])
+        beside = max(beside, float(np.abs(same - expected).max()))
     figures.append(
         f"{NAME}, {len(files)} X-rays by Vision, .image (REST), predict and the terminal: at most {among:.1e} "
-        f"apart, at most {beside:.1e} from Pillow + onnxruntime; {refused} rejected"
+        f"apart; from Pillow + onnxruntime at most {beside:.1e} on the same pixels, {by_jpeg:.1e} with each side's "
+        f"own JPEG decoder; {refused} rejected"
     )
     assert among <= 1e-3
-    assert beside <= 5e-3
+    assert beside <= 1e-3
+    # Two JPEG decoders differ by a grey level here and there, which pneumonia/3 answers with up to 6.6e-3.
+    assert by_jpeg <= 1e-2
