@@ -45,7 +45,7 @@ test-clients: onnxruntime ## tritonclient, KServe, grpcio, grpcurl, curl, promto
 	"$$environment/bin/python" -m pytest tests/clients -q -rs
 
 test-examples: onnxruntime ## each of examples/ against a real server (HILUM_BIN=FILE: with that binary)
-	cargo build --locked --bin hilum --example infer
+	cargo build --locked --bin hilum --example infer --example classify
 	@environment="$$(PYTHON=$(PYTHON) .ci/venv clients tests/clients/requirements.txt)" && set -x && \
 	"$$environment/bin/python" -m pytest tests/examples -q -rs
 

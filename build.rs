@@ -4,7 +4,11 @@
 use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["proto/inference/grpc_service.proto", "proto/hilum/v1/probe.proto"];
+    let files = [
+        "proto/inference/grpc_service.proto",
+        "proto/hilum/v1/probe.proto",
+        "proto/hilum/v1/vision.proto",
+    ];
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(files, ["proto"])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);

@@ -42,7 +42,7 @@ fn json(c: &mut Criterion) {
 
     let mut group = c.benchmark_group("json");
     group.throughput(Throughput::Bytes(body.len() as u64));
-    group.bench_function("read", |b| b.iter(|| infer_from_json(&body, None)));
+    group.bench_function("read", |b| b.iter(|| infer_from_json(&body, None, false)));
     group.bench_function("read by a tree of values", |b| {
         b.iter(|| {
             let tree: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();

@@ -4,6 +4,7 @@
 //! load while the probes already answer.
 //! This file must never hold a rule of its own beyond the order of start and end.
 
+mod images;
 mod listeners;
 mod running;
 
@@ -25,7 +26,7 @@ use crate::lifecycle::{
     Clock, ConnectionLimits, HttpVersion, Permits, Readiness, Shutdown, SystemClock,
     serve_connections,
 };
-use crate::pipeline::{Admission, Pipeline};
+use crate::pipeline::{Admission, Idempotency, Pipeline};
 use crate::rpc::{self, GrpcEdge, ReflectionError, RpcParts};
 use crate::shared_memory::SharedMemory;
 use crate::telemetry::traces::{TraceSettings, TracesError};
@@ -62,6 +63,9 @@ pub enum AppError {
     /// No thread or timer for the asynchronous runtime.
     #[error("the asynchronous runtime cannot be built: {0}")]
     Runtime(io::Error),
+    /// No thread to decode images.
+    #[error("the threads that decode images cannot be started: {0}")]
+    Threads(io::Error),
     /// The models' folder cannot be read.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -134,7 +138,9 @@ impl Core {
             .map_err(|error| CatalogError::Directory { path: settings.directory.clone(), error })?;
         let catalog = Catalog::new(settings, parts);
         let admission = Admission::new(config.limits.max_inflight_requests.get(), shutdown.clone());
-        let pipeline = Pipeline::new(catalog, admission, Arc::clone(&clock), metrics.clone());
+        let images = images::journey(config, cores, &clock, &metrics)?;
+        let pipeline =
+            Pipeline::new(catalog, admission, images, Arc::clone(&clock), metrics.clone());
         Ok(Self { pipeline, readiness, shutdown, clock, metrics })
     }
 }
@@ -167,6 +173,9 @@ impl App {
         let catalog = pipeline.catalog().clone();
         let traces = Traces::new(&trace_settings(config), &metrics, Arc::clone(&clock))?;
         let memory = SharedMemory::new(config.server.allows_shared_memory());
+        let kept = images::repeats(config);
+        let repeats = Idempotency::new(kept, Arc::clone(&clock));
+        let infer_repeats = Idempotency::new(kept, Arc::clone(&clock));
         let grpc = rpc::service(&RpcParts {
             pipeline: pipeline.clone(),
             readiness: readiness.clone(),
@@ -175,12 +184,16 @@ impl App {
             max_message_bytes: config.limits.max_message_bytes.get(),
             compression: config.server.grpc_compression.clone(),
             max_stream_inflight: config.limits.max_stream_inflight.get(),
+            repeats: repeats.clone(),
+            infer_repeats: infer_repeats.clone(),
             shared_memory: memory.clone(),
             traces: traces.clone(),
         })?;
         let api = ApiParts {
             pipeline,
             readiness: readiness.clone(),
+            repeats,
+            infer_repeats,
             memory,
             body: BodyLimits {
                 max_bytes: config.limits.max_message_bytes.get(),

@@ -10,6 +10,8 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::proto::hilum::v1::vision_client::VisionClient;
+use crate::proto::hilum::v1::{ClassifyRequest, ClassifyResponse};
 use crate::proto::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use crate::proto::inference::{
     ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse,
@@ -148,6 +150,26 @@ impl Client {
             request.set_timeout(deadline);
         }
         let response = self.inference(usize::MAX).model_infer(request).await;
+        response.map(tonic::Response::into_inner).map_err(|status| self.failed(&status))
+    }
+
+    /// The answer about one image. `deadline` as in [`Client::infer`].
+    ///
+    /// # Errors
+    /// [`ClientError::Call`].
+    pub async fn classify(
+        &self,
+        message: ClassifyRequest,
+        deadline: Option<Duration>,
+    ) -> Result<ClassifyResponse, ClientError> {
+        let mut request = tonic::Request::new(message);
+        if let Some(deadline) = deadline {
+            request.set_timeout(deadline);
+        }
+        let mut stub = VisionClient::new(self.channel.clone())
+            .max_decoding_message_size(usize::MAX)
+            .max_encoding_message_size(usize::MAX);
+        let response = stub.classify(request).await;
         response.map(tonic::Response::into_inner).map_err(|status| self.failed(&status))
     }
 

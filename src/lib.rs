@@ -33,6 +33,8 @@ pub mod proto;
 
 pub mod oip;
 
+pub mod vision;
+
 pub mod rpc;
 
 pub mod http;

@@ -147,6 +147,9 @@ pub struct IntendedUse {
     pub notice: String,
     /// Whom or what the training data show.
     pub population: String,
+    /// Ages in whole years of the patients that the training data show, from and to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_years: Option<[u16; 2]>,
     /// Radiographic views that the model was trained on, such as `PA`, `AP`.
     #[serde(default)]
     pub views: Vec<String>,
@@ -156,20 +159,26 @@ pub struct IntendedUse {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Postprocess {
-    /// What turns the output into scores.
+    /// What turns the logits into scores. Only where no output has the role `scores`, whose values
+    /// are scores already.
     pub activation: Activation,
     /// How a score is calibrated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
-    /// The decision threshold on the calibrated score, between 0 and 1.
+    /// The decision threshold on the calibrated score, between 0 and 1: of the positive class, or of
+    /// the best one where there are several.
     pub threshold: f64,
     /// Calibrated scores between the two are answered `abstain`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub abstain: Option<[f64; 2]>,
     /// The share of positives where the model is used; shifts the logit by the change in prior
-    /// odds. Between 0 and 1, both excluded.
+    /// odds. Between 0 and 1, both excluded; binary models only, with `training_prevalence`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub site_prevalence: Option<f64>,
+    /// The share of positives in the data that the model was calibrated on. Between 0 and 1, both
+    /// excluded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub training_prevalence: Option<f64>,
 }
 
 impl Default for Postprocess {
@@ -180,6 +189,7 @@ impl Default for Postprocess {
             threshold: 0.5,
             abstain: None,
             site_prevalence: None,
+            training_prevalence: None,
         }
     }
 }
@@ -230,7 +240,9 @@ pub struct Reject {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct QualityGate {
-    /// The statistic's name, as the audit record has it.
+    /// The value that is bounded: `mean`, `std`, `p1`, `p99`, `entropy`, `sharpness`, `aspect` or
+    /// `bits` as the audit record has them, `width` or `height` in pixels, or `color` (the mean over
+    /// the pixels of the largest channel less the smallest, 0 to 255).
     pub statistic: String,
     /// The smallest value that is accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::version::ServedTensors;
 use super::{Catalog, IMAGE_SUFFIX, LoadError, LoadedVersion};
 use crate::batcher::{BatchLimits, BatchShape, Batcher, BatcherOptions};
-use crate::bundle::{BARE_MODEL, Batching, Bundle, GOLDENS, MANIFEST};
+use crate::bundle::{BARE_MODEL, Batching, Bundle, GOLDENS, MANIFEST, Task};
 use crate::domain::{ModelName, ModelVersion, Tensor, TensorSpec, checked_elements};
 use crate::engine::{
     Engine, EngineError, EngineFactory, OnnxModel, OnnxOptions, OutputSet, Signature, run_tensors,
@@ -79,6 +79,9 @@ pub fn version(
     let thread_name = format!("{name}/{version}");
     let clock = Arc::clone(&parts.clock);
     let permits = &parts.permits;
+    // A segmentation is run for other models' recipes and has no label to answer.
+    let answers_images =
+        manifest.is_some_and(|m| m.preprocess.is_some() && m.task != Task::Segmentation);
     let runs_on = engines.first().map(|engine| engine.provider());
     if let Some(wanted) = wanted.filter(|wanted| Some(wanted.name()) != runs_on) {
         metrics.provider_fallback(wanted.name());
@@ -100,6 +103,8 @@ pub fn version(
             BatchShape::Fixed(rows) => rows,
             BatchShape::None => 0,
         },
+        image_metrics: answers_images
+            .then(|| parts.metrics.model(&format!("{name}{IMAGE_SUFFIX}"), &version.to_string())),
         metrics,
         instances: threads.instances,
         batcher,

@@ -197,6 +197,27 @@ impl Catalog {
         }
     }
 
+    /// What a name means that may end in `.image`: the version, and the form in which it answers.
+    ///
+    /// # Errors
+    /// As [`Catalog::resolve`]; [`CatalogError::UnknownModel`] where a version answers no images.
+    pub fn resolve_form(
+        &self,
+        name: &ModelName,
+        selector: VersionSelector,
+    ) -> Result<(Resolved, Form), CatalogError> {
+        let Some(base) = image_base(name) else {
+            return Ok((self.resolve(name, selector)?, Form::Tensors));
+        };
+        let resolved = self.resolve(&base, selector)?;
+        if resolved.version.image_metrics.is_none() {
+            let models = self.0.models.load();
+            let known = error::listed(models.keys());
+            return Err(CatalogError::UnknownModel { name: name.clone(), known });
+        }
+        Ok((resolved, Form::Images))
+    }
+
     /// Replaces the snapshot by a changed copy; champions are settled and readiness follows.
     fn update(&self, change: impl FnOnce(&mut Snapshot)) {
         let writing = self.0.writing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -264,6 +285,20 @@ fn hold_reason(model: &Model) -> Option<String> {
         Some(VersionState::Unloaded(reason)) => format!("version {version} is unloaded: {reason}"),
         _ => format!("version {version} is loading"),
     })
+}
+
+/// In which form a version is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// By its name: tensors in, tensors out.
+    Tensors,
+    /// By its name and `.image`: files in, answers out.
+    Images,
+}
+
+/// The model's name without `.image`; `None` where the name does not end so.
+pub fn image_base(name: &ModelName) -> Option<ModelName> {
+    name.as_str().strip_suffix(IMAGE_SUFFIX)?.parse().ok()
 }
 
 /// A version's name and number, for messages.

@@ -35,6 +35,8 @@ pub struct LoadedVersion {
     pub max_batch: usize,
     /// Where the version counts.
     pub metrics: ModelMetrics,
+    /// Where its image form counts, `<name>.image`; `None` where it answers no images.
+    pub image_metrics: Option<ModelMetrics>,
     /// Engines of this version.
     pub instances: usize,
     pub(super) batcher: Batcher,

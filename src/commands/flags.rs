@@ -11,7 +11,7 @@ use super::{exit, failed};
 use crate::config::{self, Config, Overrides};
 
 /// The configuration of a command that loads models.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct ConfigFlags {
     /// Configuration file (TOML); docs/configuration.md lists the keys
     #[arg(long, value_name = "FILE")]

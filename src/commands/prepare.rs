@@ -10,12 +10,13 @@ use std::process::ExitCode;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::flags::print_json;
+use super::flags::{ConfigFlags, print_json};
 use super::{Output, exit, failed};
-use crate::config::{self, Overrides};
+use crate::config::{Config, Overrides};
 use crate::imaging::PseudonymKey;
 use crate::imaging::dicom::View;
 use crate::imaging::recipe::Recipe;
+use crate::predict::segment;
 use crate::prepare::layout::Layout;
 use crate::prepare::{PrepareOptions, PrepareReport, prepare};
 
@@ -81,9 +82,9 @@ pub struct Prepare {
     /// The key of the pseudonyms, made if it is absent [default: DST.key, beside DST]
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
-    /// Configuration file (TOML), for the limits of an image file [limits.image]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    /// For the limits of an image file [limits.image], and the bundle that a recipe crops by
+    #[command(flatten)]
+    config: ConfigFlags,
     /// Threads [default: the CPU quota]
     #[arg(long, value_name = "N")]
     workers: Option<NonZeroUsize>,
@@ -118,9 +119,13 @@ fn parse_folds(text: &str) -> Result<usize, String> {
 
 impl Prepare {
     /// Prepares and prints the report.
-    pub fn run(self) -> ExitCode {
+    pub fn run(mut self) -> ExitCode {
         let output = self.output;
-        let options = match self.options() {
+        let config = match std::mem::take(&mut self.config).load(Overrides::default()) {
+            Ok(config) => config,
+            Err(code) => return code,
+        };
+        let options = match self.options(config) {
             Ok(options) => options,
             Err(problem) => return failed(exit::USAGE, &problem),
         };
@@ -146,17 +151,22 @@ impl Prepare {
         ExitCode::from(if report.failed.is_empty() { exit::DONE } else { exit::CHECK })
     }
 
-    fn options(self) -> Result<PrepareOptions, String> {
+    fn options(self, config: Config) -> Result<PrepareOptions, String> {
         let key_file = self.key_file.clone().unwrap_or_else(|| {
             let mut name = self.destination.clone().into_os_string();
             name.push(".key");
             PathBuf::from(name)
         });
-        let config = config::load(self.config.as_deref(), &Overrides::default())
-            .map_err(|error| error.to_string())?;
         let quota = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let recipe = read_recipe(&self.recipe)?;
+        let limits = config.limits.image.clone();
+        // An archive is not cropped.
+        let segment = match self.max_size {
+            None => segment(config, &recipe).map_err(|error| error.to_string())?,
+            Some(_) => None,
+        };
         Ok(PrepareOptions {
-            recipe: read_recipe(&self.recipe)?,
+            recipe,
             key: read_key(&key_file)?,
             source: self.source,
             destination: self.destination,
@@ -172,9 +182,9 @@ impl Prepare {
             views: self.view,
             balance: self.balance,
             folds: self.folds,
-            limits: config.limits.image,
+            limits,
             workers: self.workers.unwrap_or(quota),
-            segment: None,
+            segment,
         })
     }
 }

@@ -63,7 +63,7 @@ pub(super) const fn non_zero(n: usize) -> NonZeroUsize {
     }
 }
 
-const fn non_zero_u32(n: u32) -> NonZeroU32 {
+pub(super) const fn non_zero_u32(n: u32) -> NonZeroU32 {
     match NonZeroU32::new(n) {
         Some(n) => n,
         None => NonZeroU32::MIN,

@@ -5,11 +5,13 @@
 
 mod limits;
 mod load;
+mod pipeline;
 mod reference;
 mod tree;
 
 pub use limits::LimitsConfig;
 pub use load::{ConfigError, ENVIRONMENT_PREFIX, Overrides, load};
+pub use pipeline::PipelineConfig;
 pub use reference::{json_schema, markdown};
 pub use tree::{
     Config, EngineConfig, ModelsConfig, ServerConfig, SharedMemoryPolicy, TelemetryConfig,

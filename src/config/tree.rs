@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::limits::{LimitsConfig, non_zero};
+use super::pipeline::PipelineConfig;
 use http::HeaderValue;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,8 @@ pub struct Config {
     pub models: ModelsConfig,
     /// How models are run.
     pub engine: EngineConfig,
+    /// The journey of images.
+    pub pipeline: PipelineConfig,
     /// What the service says about itself.
     pub telemetry: TelemetryConfig,
 }
@@ -284,6 +287,7 @@ impl Config {
         if self.models.directory.as_os_str().is_empty() {
             problems.push("models.directory is empty; name a folder".to_owned());
         }
+        problems.extend(self.pipeline.problems());
         problems.extend(self.telemetry.problems());
         problems
     }

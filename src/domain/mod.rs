@@ -3,12 +3,14 @@
 //! Data passes through as plain values that cannot be wrong once they exist.
 //! This room must never know a wire format, a file format, a runtime or a clock.
 
+mod decision;
 mod digest;
 mod error;
 mod names;
 mod strings;
 mod tensor;
 
+pub use decision::Decision;
 pub use digest::{Digest, DigestError};
 pub use error::{ErrorKind, Fault};
 pub use names::{CHAMPION, ModelName, ModelVersion, NameError, Route, VersionSelector};

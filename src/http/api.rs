@@ -20,8 +20,9 @@ use tracing::Instrument as _;
 use super::call::{Call, Refusal};
 use super::{HttpService, rest, served};
 use crate::lifecycle::{Clock, Peer, Readiness};
-use crate::oip;
-use crate::pipeline::Pipeline;
+use crate::oip::{self, InferAnswer};
+use crate::pipeline::{Idempotency, Pipeline};
+use crate::proto::hilum::v1::ClassifyResponse;
 use crate::shared_memory::SharedMemory;
 use crate::telemetry::traces::{ServerCall, ServerOutcome};
 use crate::telemetry::{TraceContext, Traces};
@@ -47,6 +48,10 @@ pub struct ApiParts {
     pub pipeline: Pipeline,
     /// Whether the service is ready.
     pub readiness: Readiness,
+    /// Answers for repeats with the same key.
+    pub repeats: Idempotency<ClassifyResponse>,
+    /// The same for `infer`.
+    pub infer_repeats: Idempotency<InferAnswer>,
     /// The regions of callers on this machine.
     pub memory: SharedMemory,
     /// The bounds of a body.

@@ -45,6 +45,12 @@ pub enum HttpFault {
          application/octet-stream with Inference-Header-Content-Length"
     )]
     Media(String),
+    /// A content type that is no file.
+    #[error(
+        "content-type '{0}' is not read here; a file as it is (image/png, image/jpeg, \
+         application/dicom, application/octet-stream) or multipart/form-data is expected"
+    )]
+    FileMedia(String),
     /// A content encoding that is not read.
     #[error("content-encoding '{0}' is not read here; gzip, deflate and zstd are, one at a time")]
     Encoding(String),
@@ -71,7 +77,9 @@ impl Fault for HttpFault {
             HttpFault::Header { .. } | HttpFault::Path | HttpFault::Body(_) => {
                 ErrorKind::InvalidArgument
             }
-            HttpFault::Media(_) | HttpFault::Encoding(_) => ErrorKind::UnsupportedMedia,
+            HttpFault::Media(_) | HttpFault::FileMedia(_) | HttpFault::Encoding(_) => {
+                ErrorKind::UnsupportedMedia
+            }
             HttpFault::TooLarge(_) => ErrorKind::TooLarge,
             HttpFault::Slow(_) => ErrorKind::DeadlineExceeded,
             HttpFault::Lost => ErrorKind::Internal,

@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::dicom::Presentation;
 use super::raster::Raster;
 use super::recipe::Color;
-use super::{DecodeError, DecodeLimits, Format, Warning, dicom, jpeg, png};
+use super::{DecodeError, DecodeLimits, Format, Warning, dicom, jpeg, png, quality};
 
 /// What a file's header says, read without decoding a pixel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +40,9 @@ pub struct DecodeOptions {
     pub frame: Option<u32>,
     /// What the model was trained on; what differs from it is warned of.
     pub expects: Expectation,
+    /// Whether to measure how coloured the image is. A colour JPEG of which a recipe wants grey is
+    /// decoded a second time for it.
+    pub measure_color: bool,
 }
 
 /// What a model was trained on, as its bundle's intended use says it.
@@ -66,12 +69,22 @@ pub struct Decoded {
     pub warnings: Vec<Warning>,
     /// How a grey DICOM image is to be shown.
     pub presentation: Option<Presentation>,
+    /// How coloured the image is, as [`super::ImageQuality::color`] says it, if that was asked for.
+    pub color: Option<f64>,
 }
 
 impl Decoded {
     /// An image that is shown as it is stored.
     pub(super) fn plain(format: Format, raster: Raster, bits: u8) -> Self {
-        Self { format, raster, bits, pixel_aspect: 1.0, warnings: Vec::new(), presentation: None }
+        Self {
+            format,
+            raster,
+            bits,
+            pixel_aspect: 1.0,
+            warnings: Vec::new(),
+            presentation: None,
+            color: None,
+        }
     }
 }
 
@@ -101,10 +114,20 @@ pub fn decode(
 ) -> Result<Decoded, DecodeError> {
     limits.check_length(bytes)?;
     let format = Format::sniff(bytes)?;
-    contained(format, || match format {
-        Format::Png => png::decode(bytes, limits),
-        Format::Jpeg => jpeg::decode(bytes, limits, options.color),
-        Format::Dicom => dicom::decode(bytes, limits, options),
+    contained(format, || {
+        let mut decoded = match format {
+            Format::Png => png::decode(bytes, limits),
+            Format::Jpeg => jpeg::decode(bytes, limits, options.color),
+            Format::Dicom => dicom::decode(bytes, limits, options),
+        }?;
+        if options.measure_color {
+            let dropped = format == Format::Jpeg && options.color == Some(Color::Gray);
+            decoded.color = Some(match dropped && decoded.raster.channels() == 1 {
+                true => quality::color(&jpeg::decode(bytes, limits, None)?.raster),
+                false => quality::color(&decoded.raster),
+            });
+        }
+        Ok(decoded)
     })
 }
 

@@ -42,6 +42,9 @@ pub struct RunOptions<'a> {
     pub lung_mask: Option<&'a LungMask>,
     /// Whether to keep the image as it is after `quantise8`.
     pub keep_quantised: bool,
+    /// Keep the whole image as it is shown, in 8 bits and with square pixels, its longer side at
+    /// most this many pixels: what a heat map is laid over.
+    pub backdrop: Option<u32>,
 }
 
 /// One row of a model's input, and what is known of how it came about.
@@ -59,6 +62,8 @@ pub struct Prepared {
     pub warnings: Vec<Warning>,
     /// The image after `quantise8`, if it was asked for and the recipe has that step.
     pub quantised: Option<Raster>,
+    /// The image as it is shown, if it was asked for.
+    pub backdrop: Option<Raster>,
 }
 
 /// A recipe that cannot be run on this image.
@@ -107,6 +112,8 @@ pub fn run(
     options: &RunOptions<'_>,
 ) -> Result<Prepared, PreprocessError> {
     let shown = show(recipe, decoded);
+    let backdrop =
+        options.backdrop.map(|side| fitted(&shown, decoded.pixel_aspect, side)).transpose()?;
     let mut state = State {
         geometry: Geometry::new(shown.raster.size(), decoded.pixel_aspect),
         raster: shown.raster,
@@ -124,6 +131,7 @@ pub fn run(
         statistics: shown.statistics,
         warnings: state.warnings,
         quantised: state.quantised,
+        backdrop,
     })
 }
 
@@ -136,21 +144,27 @@ pub fn run(
 pub fn fit(recipe: &Recipe, decoded: &Decoded, max_side: u32) -> Result<Prepared, PreprocessError> {
     let shown = show(recipe, decoded);
     let geometry = Geometry::new(shown.raster.size(), decoded.pixel_aspect);
-    let (width, height) = shown.raster.size();
-    let tall = f64::from(height) * decoded.pixel_aspect;
-    let shrink = (f64::from(max_side) / f64::from(width).max(tall)).min(1.0);
-    let side = |length: f64| ((length * shrink).round() as u32).clamp(max_side.min(1), max_side);
-    let size = (side(width.into()), side(tall));
-    let raster = resize(&shown.raster, size)
-        .map_err(|source| PreprocessError::Raster { index: 0, source })?;
+    let raster = fitted(&shown, decoded.pixel_aspect, max_side)?;
     Ok(Prepared {
         tensor: Vec::new(),
         shape: [0; 3],
-        geometry: geometry.resized(size),
+        geometry: geometry.resized(raster.size()),
         statistics: shown.statistics,
         warnings: shown.warnings,
-        quantised: Some(intensity::quantise8(Cow::Owned(raster)).into_owned()),
+        quantised: Some(raster),
+        backdrop: None,
     })
+}
+
+/// `shown` in 8 bits and with square pixels, its longer side at most `max_side` pixels.
+fn fitted(shown: &Shown<'_>, pixel_aspect: f64, max_side: u32) -> Result<Raster, PreprocessError> {
+    let (width, height) = shown.raster.size();
+    let tall = f64::from(height) * pixel_aspect;
+    let shrink = (f64::from(max_side) / f64::from(width).max(tall)).min(1.0);
+    let side = |length: f64| ((length * shrink).round() as u32).clamp(max_side.min(1), max_side);
+    let raster = resize(&shown.raster, (side(width.into()), side(tall)))
+        .map_err(|source| PreprocessError::Raster { index: 0, source })?;
+    Ok(intensity::quantise8(Cow::Owned(raster)).into_owned())
 }
 
 /// The image as it is shown: windowed, inverted where MONOCHROME1 asks for it, in the recipe's

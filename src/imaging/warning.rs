@@ -1,4 +1,5 @@
-//! What a file says that matters and does not stop it from being decoded.
+//! What matters about an image and does not stop it from being decoded: what its file says, and why
+//! a model does not want it.
 //!
 //! A warning's text must never hold a value of the file that could identify a patient.
 
@@ -44,6 +45,26 @@ pub enum WarningCode {
     LungFieldMirrored,
     /// No lung was found; the whole image was kept.
     LungFieldNotFound,
+    /// Too dark for the model.
+    TooDark,
+    /// Too bright for the model.
+    TooBright,
+    /// Next to no contrast.
+    TooFlat,
+    /// Too few edges for the model.
+    Blurred,
+    /// Too few pixels for the model.
+    TooSmall,
+    /// Sides out of proportion: cut off or stretched.
+    CutOff,
+    /// In colour where the model knows grey images.
+    Colored,
+    /// Another statistic outside the bundle's bounds.
+    QualityOutOfRange,
+    /// Far from what the model was trained on, by the model's own measure.
+    OutOfDistribution,
+    /// The model gave no finite score.
+    ScoreNotFinite,
 }
 
 impl WarningCode {
@@ -62,6 +83,16 @@ impl WarningCode {
             WarningCode::WindowIgnored => "window_ignored",
             WarningCode::LungFieldMirrored => "lung_field_mirrored",
             WarningCode::LungFieldNotFound => "lung_field_not_found",
+            WarningCode::TooDark => "too_dark",
+            WarningCode::TooBright => "too_bright",
+            WarningCode::TooFlat => "too_flat",
+            WarningCode::Blurred => "blurred",
+            WarningCode::TooSmall => "too_small",
+            WarningCode::CutOff => "cut_off",
+            WarningCode::Colored => "colored",
+            WarningCode::QualityOutOfRange => "quality_out_of_range",
+            WarningCode::OutOfDistribution => "out_of_distribution",
+            WarningCode::ScoreNotFinite => "score_not_finite",
         }
     }
 }

@@ -4,14 +4,24 @@
 //! Copies out of and into shared memory are made on a thread that may block.
 //! This file must never know by which protocol a message came.
 
+use super::images::{image_prediction, image_request};
+use bytes::Bytes;
+
 use super::{
     Delivery, InferDefaults, OipError, fetch_inputs, infer_request, infer_response,
     uses_shared_memory,
 };
-use crate::domain::{ErrorKind, Fault, ModelVersion};
-use crate::pipeline::{Pipeline, PredictError, Timing};
-use crate::proto::inference::{ModelInferRequest, ModelInferResponse};
+use crate::catalog::image_base;
+use crate::domain::{ErrorKind, Fault, ModelName, ModelVersion};
+use crate::pipeline::{
+    ClassifyRequest, IdempotencyError, Pipeline, PredictError, PredictRequest, Prediction, Timing,
+};
+use crate::proto::inference::infer_parameter::ParameterChoice;
+use crate::proto::inference::{InferParameter, ModelInferRequest, ModelInferResponse};
 use crate::shared_memory::SharedMemory;
+
+/// The parameter of an answer that carries the bundle's notice.
+const NOTICE: &str = "notice";
 
 /// An answer, and what an edge says of it in its headers.
 #[derive(Debug, Clone)]
@@ -24,12 +34,23 @@ pub struct InferAnswer {
     pub timing: Timing,
 }
 
+impl InferAnswer {
+    /// About how many bytes of memory it takes.
+    pub fn size(&self) -> usize {
+        let contents: usize = self.message.raw_output_contents.iter().map(Bytes::len).sum();
+        1024 + contents
+    }
+}
+
 /// An inference without an answer.
 #[derive(Debug, thiserror::Error)]
 pub enum InferError {
     /// The message is wrong by itself.
     #[error(transparent)]
     Message(#[from] OipError),
+    /// The key of a repeat.
+    #[error(transparent)]
+    Key(#[from] IdempotencyError),
     /// The prediction has no answer.
     #[error(transparent)]
     Predict(#[from] PredictError),
@@ -42,6 +63,7 @@ impl InferError {
     fn inner(&self) -> Option<&dyn Fault> {
         match self {
             InferError::Message(error) => Some(error),
+            InferError::Key(error) => Some(error),
             InferError::Predict(error) => Some(error),
             InferError::Lost => None,
         }
@@ -80,14 +102,19 @@ pub async fn infer(
     let id = message.id.clone();
     let copies = uses_shared_memory(&message);
     let prepared = prepare(memory, message, copies).await.and_then(|(delivery, message)| {
-        let request = infer_request(message, defaults)?;
-        Ok((delivery, request))
+        let asked = Asked::of(message, defaults)?;
+        Ok((delivery, asked))
     });
-    let (delivery, request) = prepared.inspect_err(|error| pipeline.refused(edge, error))?;
-    let mut prediction = pipeline.predict(request).await?;
+    let (delivery, asked) = prepared.inspect_err(|error| pipeline.refused(edge, error))?;
+    let (mut prediction, notice) = asked.answered(pipeline).await?;
     delivery.classify(&mut prediction)?;
     let (version, timing) = (prediction.version, prediction.timing);
     let mut message = infer_response(prediction, id);
+    if !notice.is_empty() {
+        let notice =
+            InferParameter { parameter_choice: Some(ParameterChoice::StringParam(notice)) };
+        message.parameters.insert(NOTICE.to_owned(), notice);
+    }
     if copies {
         let memory = memory.clone();
         message = blocking(move || {
@@ -97,6 +124,37 @@ pub async fn infer(
         .await?;
     }
     Ok(InferAnswer { message, version, timing })
+}
+
+/// What a message asks for, by the form of the name.
+enum Asked {
+    Tensors(PredictRequest),
+    Images { model: ModelName, request: ClassifyRequest, outputs: Vec<String> },
+}
+
+impl Asked {
+    fn of(message: ModelInferRequest, defaults: InferDefaults) -> Result<Self, OipError> {
+        let model: ModelName = message.model_name.parse()?;
+        Ok(match image_base(&model) {
+            None => Self::Tensors(infer_request(message, defaults)?),
+            Some(base) => {
+                let (request, outputs) = image_request(message, base, defaults)?;
+                Self::Images { model, request, outputs }
+            }
+        })
+    }
+
+    /// The answer, and the notice that goes with an answer about images.
+    async fn answered(self, pipeline: &Pipeline) -> Result<(Prediction, String), InferError> {
+        Ok(match self {
+            Self::Tensors(request) => (pipeline.predict(request).await?, String::new()),
+            Self::Images { model, request, outputs } => {
+                let mut answers = pipeline.classify(request).await?;
+                let notice = std::mem::take(&mut answers.notice);
+                (image_prediction(model, answers, &outputs)?, notice)
+            }
+        })
+    }
 }
 
 async fn prepare(

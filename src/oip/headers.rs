@@ -30,8 +30,16 @@ pub fn request_id(headers: &HeaderMap) -> Arc<str> {
 /// The value of `server-timing`: durations in milliseconds.
 pub fn server_timing(timing: Timing) -> String {
     let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
+    // What tensors have no part in is left out of their answers.
+    let image =
+        [("decode", timing.decode), ("interpret", timing.interpret), ("explain", timing.explain)];
+    let image: String = image
+        .iter()
+        .filter(|(_, took)| !took.is_zero())
+        .map(|(step, took)| format!("{step};dur={:.3}, ", ms(*took)))
+        .collect();
     format!(
-        "queue;dur={:.3}, infer;dur={:.3}, total;dur={:.3}",
+        "{image}queue;dur={:.3}, infer;dur={:.3}, total;dur={:.3}",
         ms(timing.queue),
         ms(timing.infer),
         ms(timing.total)

@@ -38,6 +38,19 @@ pub fn infer_request(
 ) -> Result<PredictRequest, OipError> {
     let model = message.model_name.parse()?;
     let version = message.model_version.parse()?;
+    let outputs = message.outputs.iter().map(|output| output.name.clone()).collect();
+    let timeout = timeout(&message.parameters)?;
+    let priority = priority(&message.parameters)?;
+    let inputs = named_inputs(message)?;
+    let InferDefaults { edge, deadline, trace } = defaults;
+    Ok(PredictRequest { model, version, inputs, outputs, deadline, timeout, priority, edge, trace })
+}
+
+/// The inputs of a message with their contents.
+///
+/// # Errors
+/// [`OipError`]: what came and what was expected.
+pub(super) fn named_inputs(message: ModelInferRequest) -> Result<Vec<NamedTensor>, OipError> {
     let count = message.inputs.len();
     let raw = message.raw_input_contents;
     if !raw.is_empty() {
@@ -58,20 +71,13 @@ pub fn infer_request(
         }
     }
     let mut raw = raw.into_iter();
-    let inputs = message
-        .inputs
-        .into_iter()
-        .map(|input| named_tensor(input, raw.next()))
-        .collect::<Result<Vec<_>, _>>()?;
-    let outputs = message.outputs.into_iter().map(|output| output.name).collect();
-    let InferDefaults { edge, deadline, trace } = defaults;
-    let timeout = timeout(&message.parameters)?;
-    let priority = priority(&message.parameters)?;
-    Ok(PredictRequest { model, version, inputs, outputs, deadline, timeout, priority, edge, trace })
+    message.inputs.into_iter().map(|input| named_tensor(input, raw.next())).collect()
 }
 
 /// The request parameter `timeout`, as Triton's clients send it: microseconds, 0 or nothing is none.
-fn timeout(parameters: &HashMap<String, InferParameter>) -> Result<Option<Duration>, OipError> {
+pub(super) fn timeout(
+    parameters: &HashMap<String, InferParameter>,
+) -> Result<Option<Duration>, OipError> {
     let Some(parameter) = parameters.get("timeout") else { return Ok(None) };
     let micros = match &parameter.parameter_choice {
         Some(ParameterChoice::Uint64Param(micros)) => Some(*micros),
@@ -86,7 +92,7 @@ fn timeout(parameters: &HashMap<String, InferParameter>) -> Result<Option<Durati
 }
 
 /// The request parameter `priority`: 0 or nothing is the default.
-fn priority(parameters: &HashMap<String, InferParameter>) -> Result<Priority, OipError> {
+pub(super) fn priority(parameters: &HashMap<String, InferParameter>) -> Result<Priority, OipError> {
     let Some(parameter) = parameters.get("priority") else { return Ok(Priority::default()) };
     let level = match &parameter.parameter_choice {
         Some(ParameterChoice::Uint64Param(level)) => Some(*level),

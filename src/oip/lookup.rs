@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::{OipError, model_selector};
-use crate::catalog::{Catalog, CatalogError, LoadedVersion};
+use crate::catalog::{Catalog, CatalogError, Form, IMAGE_SUFFIX, LoadedVersion};
 use crate::domain::{ErrorKind, Fault};
 
 /// A version that is not found.
@@ -42,15 +42,31 @@ impl Fault for LookupError {
     }
 }
 
+/// A loaded version, and the form in which a message names it.
+#[derive(Debug, Clone)]
+pub struct Served {
+    /// The version.
+    pub version: Arc<LoadedVersion>,
+    /// The form.
+    pub form: Form,
+}
+
+impl Served {
+    /// The name by which it is served in this form.
+    pub fn name(&self) -> String {
+        match self.form {
+            Form::Tensors => self.version.name.to_string(),
+            Form::Images => format!("{}{IMAGE_SUFFIX}", self.version.name),
+        }
+    }
+}
+
 /// The loaded version that a message names; an empty version is the champion.
 ///
 /// # Errors
 /// [`LookupError`].
-pub fn loaded(
-    catalog: &Catalog,
-    name: &str,
-    version: &str,
-) -> Result<Arc<LoadedVersion>, LookupError> {
+pub fn loaded(catalog: &Catalog, name: &str, version: &str) -> Result<Served, LookupError> {
     let (name, selector) = model_selector(name, version)?;
-    Ok(catalog.resolve(&name, selector)?.version)
+    let (resolved, form) = catalog.resolve_form(&name, selector)?;
+    Ok(Served { version: resolved.version, form })
 }

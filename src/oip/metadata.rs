@@ -5,8 +5,9 @@
 
 use std::collections::HashMap;
 
-use super::OipError;
-use crate::catalog::{Catalog, CatalogError, LoadedVersion, Model};
+use super::images::image_specs;
+use super::{OipError, Served};
+use crate::catalog::{Catalog, CatalogError, Form, LoadedVersion, Model};
 use crate::domain::{ModelName, TensorSpec, VersionSelector};
 use crate::proto::inference::model_metadata_response::TensorMetadata;
 use crate::proto::inference::{ModelMetadataResponse, ServerMetadataResponse};
@@ -14,6 +15,8 @@ use crate::shared_memory::SharedMemory;
 
 /// The platform of every model: what Triton calls its ONNX Runtime backend.
 pub const PLATFORM: &str = "onnxruntime_onnx";
+/// That of a model's image form: decode, recipe, model and decision in one, as an ensemble.
+pub const IMAGE_PLATFORM: &str = "ensemble";
 
 /// What this server can do beyond the protocol's core.
 const EXTENSIONS: [&str; 8] = [
@@ -48,7 +51,7 @@ pub fn model_ready(
     name: &ModelName,
     version: VersionSelector,
 ) -> Result<bool, CatalogError> {
-    match catalog.resolve(name, version) {
+    match catalog.resolve_form(name, version) {
         Ok(_) => Ok(true),
         Err(error @ (CatalogError::UnknownModel { .. } | CatalogError::UnknownVersion { .. })) => {
             Err(error)
@@ -65,24 +68,46 @@ pub fn model_selector(name: &str, version: &str) -> Result<(ModelName, VersionSe
     Ok((name.parse()?, version.parse()?))
 }
 
-/// The metadata of a loaded version; `model` lists its siblings.
-pub fn model_metadata(version: &LoadedVersion, model: Option<&Model>) -> ModelMetadataResponse {
+/// The metadata of a loaded version in the form that was asked for; `model` lists its siblings.
+pub fn model_metadata(served: &Served, model: Option<&Model>) -> ModelMetadataResponse {
+    let version = &*served.version;
     let tensor = |spec: &TensorSpec| TensorMetadata {
         name: spec.name.clone(),
         datatype: spec.datatype.name().to_owned(),
         shape: spec.shape.clone(),
     };
+    let (inputs, outputs) = specs(served);
     let versions = model.map_or_else(
         || vec![version.version.to_string()],
         |model| model.ready_versions().map(|version| version.to_string()).collect(),
     );
     ModelMetadataResponse {
-        name: version.name.to_string(),
+        name: served.name(),
         versions,
-        platform: PLATFORM.to_owned(),
-        inputs: version.inputs.iter().map(tensor).collect(),
-        outputs: version.public_outputs().map(|(_, spec)| tensor(spec)).collect(),
+        platform: platform(served.form).to_owned(),
+        inputs: inputs.iter().map(tensor).collect(),
+        outputs: outputs.iter().map(tensor).collect(),
         properties: properties(version),
+    }
+}
+
+/// What a version takes and gives in a form.
+pub(super) fn specs(served: &Served) -> (Vec<TensorSpec>, Vec<TensorSpec>) {
+    let version = &served.version;
+    match served.form {
+        Form::Images => image_specs(version),
+        Form::Tensors => {
+            let outputs = version.public_outputs().map(|(_, spec)| spec.clone()).collect();
+            (version.inputs.clone(), outputs)
+        }
+    }
+}
+
+/// The platform of a form.
+pub(super) const fn platform(form: Form) -> &'static str {
+    match form {
+        Form::Tensors => PLATFORM,
+        Form::Images => IMAGE_PLATFORM,
     }
 }
 

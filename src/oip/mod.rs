@@ -9,6 +9,7 @@ mod contents;
 mod delivery;
 mod exchange;
 mod headers;
+mod images;
 mod infer;
 pub mod json;
 mod lookup;
@@ -24,7 +25,7 @@ pub use delivery::{Delivery, fetch_inputs, uses_shared_memory};
 pub use exchange::{InferAnswer, InferError, infer};
 pub use headers::{MODEL_VERSION, REQUEST_ID, SERVER_TIMING, request_id, server_timing};
 pub use infer::{InferDefaults, infer_request, infer_response};
-pub use lookup::{LookupError, loaded};
+pub use lookup::{LookupError, Served, loaded};
 pub use metadata::{PLATFORM, model_metadata, model_ready, model_selector, server_metadata};
 pub use model_config::model_config;
 pub use repository::{Change, RepositoryError, Wish, repository_change, repository_index};
@@ -79,6 +80,12 @@ pub enum OipError {
         /// Why it cannot be read or written.
         problem: String,
     },
+    /// The outputs as a whole.
+    #[error("{problem}")]
+    Outputs {
+        /// What came and what was expected.
+        problem: String,
+    },
     /// The inputs as a whole.
     #[error("{problem}")]
     Inputs {
@@ -95,6 +102,7 @@ impl Fault for OipError {
     fn reason(&self) -> &'static str {
         match self {
             OipError::Name(_) => "INVALID_NAME",
+            OipError::Outputs { .. } => "UNKNOWN_OUTPUT",
             _ => "INVALID_INPUT",
         }
     }
@@ -111,6 +119,7 @@ impl Fault for OipError {
             }
             OipError::Parameter { name, .. } => format!("parameters.{name}"),
             OipError::Inputs { .. } => "inputs".to_owned(),
+            OipError::Outputs { .. } => "outputs".to_owned(),
         })
     }
 }

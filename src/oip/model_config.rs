@@ -4,7 +4,8 @@
 //! without the batch.
 //! This file must never show a path.
 
-use crate::catalog::LoadedVersion;
+use super::Served;
+use crate::catalog::{Form, LoadedVersion};
 use crate::domain::{DataType as ElementType, TensorSpec};
 use crate::proto::inference::model_config::SchedulingChoice;
 use crate::proto::inference::model_instance_group::Kind;
@@ -14,14 +15,17 @@ use crate::proto::inference::{
     ModelParameter, ModelTransactionPolicy, ModelVersionPolicy,
 };
 
-use super::metadata::{PLATFORM, properties};
+use super::metadata::{platform, properties, specs};
 
 /// What Triton calls the part that runs such a model.
 const BACKEND: &str = "onnxruntime";
 
 /// The configuration of a loaded version.
-pub fn model_config(version: &LoadedVersion) -> ModelConfig {
-    let batched = version.max_batch > 0;
+pub fn model_config(served: &Served) -> ModelConfig {
+    let version = &*served.version;
+    let images = served.form == Form::Images;
+    let batched = version.max_batch > 0 || images;
+    let (inputs, outputs) = specs(served);
     let dims = |spec: &TensorSpec| spec.shape.iter().skip(usize::from(batched)).copied().collect();
     let input = |spec: &TensorSpec| ModelInput {
         name: spec.name.clone(),
@@ -47,18 +51,19 @@ pub fn model_config(version: &LoadedVersion) -> ModelConfig {
     let manifest = version.manifest.as_ref();
     let file = manifest.map_or(crate::bundle::BARE_MODEL, |manifest| &manifest.model.file);
     ModelConfig {
-        name: version.name.to_string(),
-        platform: PLATFORM.to_owned(),
-        backend: BACKEND.to_owned(),
+        name: served.name(),
+        platform: platform(served.form).to_owned(),
+        backend: if images { String::new() } else { BACKEND.to_owned() },
         version_policy: Some(ModelVersionPolicy { policy_choice: Some(PolicyChoice::All(All {})) }),
         max_batch_size: i32::try_from(version.max_batch).unwrap_or(i32::MAX),
-        input: version.inputs.iter().map(input).collect(),
-        output: version.public_outputs().map(|(_, spec)| output(spec)).collect(),
-        instance_group: vec![instances(version)],
+        input: inputs.iter().map(input).collect(),
+        output: outputs.iter().map(output).collect(),
+        instance_group: if images { Vec::new() } else { vec![instances(version)] },
         default_model_filename: file.to_owned(),
         parameters: properties(version).into_iter().map(parameter).collect(),
         model_transaction_policy: Some(ModelTransactionPolicy { decoupled: false }),
-        scheduling_choice: batched.then_some(SchedulingChoice::DynamicBatching(batching)),
+        scheduling_choice: (batched && !images)
+            .then_some(SchedulingChoice::DynamicBatching(batching)),
         ..ModelConfig::default()
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use super::shown;
-use crate::catalog::{Catalog, ControlError};
+use crate::catalog::{Catalog, ControlError, IMAGE_SUFFIX};
 use crate::domain::{ErrorKind, Fault, ModelName, NameError};
 use crate::proto::inference::repository_index_response::ModelIndex;
 use crate::proto::inference::{
@@ -70,10 +70,17 @@ pub fn repository_index(
         .flat_map(|(name, model)| model.versions.iter().map(move |entry| (name, entry)));
     let models = entries
         .filter(|(_, (_, entry))| !request.ready || entry.ready().is_some())
-        .map(|(name, (version, entry))| {
+        .flat_map(|(name, (version, entry))| {
             let (state, reason) = entry.described();
-            let (name, version) = (name.to_string(), version.to_string());
-            ModelIndex { name, version, state: state.to_owned(), reason }
+            let index = |name: String, reason: String| ModelIndex {
+                name,
+                version: version.to_string(),
+                state: state.to_owned(),
+                reason,
+            };
+            let images = entry.ready().is_some_and(|version| version.image_metrics.is_some());
+            let images = images.then(|| index(format!("{name}{IMAGE_SUFFIX}"), reason.clone()));
+            std::iter::once(index(name.to_string(), reason)).chain(images)
         })
         .collect();
     RepositoryIndexResponse { models }

@@ -5,12 +5,14 @@
 //! This file must never count anything itself.
 
 use super::LookupError;
-use crate::catalog::{Catalog, LoadedVersion};
+use crate::catalog::{Catalog, Form, LoadedVersion, image_base};
 use crate::proto::inference::{
     InferBatchStatistics, InferStatistics, MemoryUsage, ModelStatistics, ModelStatisticsResponse,
     StatisticDuration,
 };
 use crate::telemetry::statistics::{BatchTally, Tally};
+
+const FORMS: [Form; 2] = [Form::Tensors, Form::Images];
 
 /// The statistics of a version; without a version of each that is ready, without a name of each
 /// model's.
@@ -25,23 +27,35 @@ pub fn model_statistics(
     let models = catalog.models();
     if name.is_empty() {
         let versions = models.values().flat_map(|model| model.versions.values());
-        let model_stats = versions.filter_map(|entry| entry.ready()).map(|v| of(v)).collect();
-        return Ok(ModelStatisticsResponse { model_stats });
+        let ready = versions.filter_map(|entry| entry.ready());
+        let model_stats = ready.flat_map(|version| FORMS.map(|form| of(version, form))).flatten();
+        return Ok(ModelStatisticsResponse { model_stats: model_stats.collect() });
     }
     let (name, selector) = super::model_selector(name, version)?;
+    let (base, form) = match image_base(&name) {
+        Some(base) => (base, Form::Images),
+        None => (name.clone(), Form::Tensors),
+    };
     if version.is_empty()
-        && let Some(model) = models.get(&name)
-        && model.ready_versions().next().is_some()
+        && let Some(model) = models.get(&base)
     {
         let ready = model.versions.values().filter_map(|entry| entry.ready());
-        return Ok(ModelStatisticsResponse { model_stats: ready.map(|v| of(v)).collect() });
+        let model_stats: Vec<_> = ready.filter_map(|version| of(version, form)).collect();
+        if !model_stats.is_empty() {
+            return Ok(ModelStatisticsResponse { model_stats });
+        }
     }
-    let resolved = catalog.resolve(&name, selector)?;
-    Ok(ModelStatisticsResponse { model_stats: vec![of(&resolved.version)] })
+    let (resolved, form) = catalog.resolve_form(&name, selector)?;
+    Ok(ModelStatisticsResponse { model_stats: of(&resolved.version, form).into_iter().collect() })
 }
 
-fn of(version: &LoadedVersion) -> ModelStatistics {
-    let reading = version.metrics.statistics().read();
+/// What a version has done in a form; `None` where it has not that form.
+fn of(version: &LoadedVersion, form: Form) -> Option<ModelStatistics> {
+    let metrics = match form {
+        Form::Tensors => &version.metrics,
+        Form::Images => version.image_metrics.as_ref()?,
+    };
+    let reading = metrics.statistics().read();
     let stats = InferStatistics {
         success: duration(reading.success),
         fail: duration(reading.fail),
@@ -54,17 +68,18 @@ fn of(version: &LoadedVersion) -> ModelStatistics {
     };
     let weights =
         MemoryUsage { r#type: "CPU".to_owned(), id: 0, byte_size: version.memory_bytes() };
-    ModelStatistics {
-        name: version.name.to_string(),
+    Some(ModelStatistics {
+        name: metrics.names().0.to_owned(),
         version: version.version.to_string(),
         last_inference: reading.last_inference_ms,
         inference_count: reading.rows,
         execution_count: reading.runs,
         inference_stats: Some(stats),
         batch_stats: reading.batches.iter().map(batch).collect(),
-        memory_usage: vec![weights],
+        // The image form has no weights of its own.
+        memory_usage: if form == Form::Images { Vec::new() } else { vec![weights] },
         ..ModelStatistics::default()
-    }
+    })
 }
 
 fn batch(tally: &BatchTally) -> InferBatchStatistics {

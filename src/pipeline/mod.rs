@@ -1,11 +1,15 @@
 //! The journey of one prediction: admit, route, check, batch and run.
 //!
-//! `Pipeline::predict` is the one way in, for every edge; it takes plain tensors of the domain and
-//! gives plain tensors back.
+//! `Pipeline::predict` is the one way in for tensors, `Pipeline::classify` for images, for every edge;
+//! they take plain values of the domain and give plain values back.
 //! This room must never know by which protocol a request came.
 
 mod admission;
+mod classify;
+mod decode_pool;
 mod error;
+mod idempotency;
+pub mod interpret;
 mod tensors;
 
 use std::sync::Arc;
@@ -21,7 +25,15 @@ use crate::lifecycle::Clock;
 use crate::telemetry::{Edge, Metrics, ModelMetrics, TraceContext, TraceStep};
 
 pub use admission::Admission;
+pub use classify::{
+    ClassScore, Classification, Classifications, ClassifyOptions, ClassifyRequest, Explanation,
+    ImageSettings, ImageTiming, MAX_OVERLAY_SIDE, Segmentation,
+};
+pub use decode_pool::{DecodePool, DecodePoolError, DecodeSettings};
 pub use error::PredictError;
+pub use idempotency::{
+    IDEMPOTENCY_KEY, Idempotency, IdempotencyError, IdempotencySettings, Repeatable,
+};
 
 /// A tensor by its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +99,12 @@ pub struct Timing {
     pub total: Duration,
     /// Rows of the largest run that the request was part of.
     pub batch_rows: usize,
+    /// Decoding and preparing images.
+    pub decode: Duration,
+    /// From the outputs about images to decisions.
+    pub interpret: Duration,
+    /// Scaling maps and painting them.
+    pub explain: Duration,
 }
 
 /// The journey. Cheap to clone.
@@ -94,19 +112,22 @@ pub struct Timing {
 pub struct Pipeline {
     catalog: Catalog,
     admission: Admission,
+    pool: DecodePool,
+    images: ImageSettings,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
 }
 
 impl Pipeline {
-    /// A pipeline over `catalog`.
+    /// A pipeline over `catalog`, which decodes images on `pool`.
     pub fn new(
         catalog: Catalog,
         admission: Admission,
+        (pool, images): (DecodePool, ImageSettings),
         clock: Arc<dyn Clock>,
         metrics: Metrics,
     ) -> Self {
-        Self { catalog, admission, clock, metrics }
+        Self { catalog, admission, pool, images, clock, metrics }
     }
 
     /// The models that it serves.
@@ -170,6 +191,7 @@ impl Pipeline {
             infer: answer.compute.input + answer.compute.infer,
             total,
             batch_rows: answer.batch_rows,
+            ..Timing::default()
         };
         Ok(prediction(&version, route, wanted.arrange(answer.outputs), timing))
     }
@@ -234,7 +256,7 @@ struct Count<'a> {
 }
 
 impl Count<'_> {
-    fn end(&mut self, result: &Result<Prediction, PredictError>) {
+    fn end<T>(&mut self, result: &Result<T, PredictError>) {
         self.done = true;
         self.write(result.as_ref().map(|_| ()).map_err(|error| error.kind()));
     }

@@ -5,9 +5,13 @@
 //! This room must never write a record: nothing is served.
 
 mod feature_maps;
+mod image_table;
+mod images;
+mod segment;
 mod table;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -18,10 +22,14 @@ use crate::catalog::{CatalogError, ControlError, LoadedVersion, ModelControl};
 use crate::config::Config;
 use crate::domain::{DataType, Digest, ModelName, ModelVersion, Tensor, VersionSelector};
 use crate::npy::{self, NpyError};
-use crate::pipeline::{NamedTensor, Pipeline, PredictError, PredictRequest};
+use crate::pipeline::{NamedTensor, Pipeline, PredictError, PredictRequest, Segmentation};
 use crate::telemetry::{Edge, TraceContext};
 
 pub use feature_maps::{FeatureMapError, Sheet, SheetPart, feature_maps};
+pub use images::{
+    ImageAnswer, ImageAnswers, ImageOutcome, ImageQuestion, ImageScore, answer_images,
+};
+pub use segment::segment;
 
 /// Rows of one request: a file of any length is answered in parts.
 const ROWS_AT_ONCE: usize = 256;
@@ -60,6 +68,25 @@ pub enum QuestionError {
         file: PathBuf,
         /// The inputs' names.
         inputs: String,
+    },
+    /// No image can be answered.
+    #[error(transparent)]
+    Images(PredictError),
+    /// A folder of images cannot be read.
+    #[error("{}: {error}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        error: String,
+    },
+    /// An overlay cannot be written.
+    #[error("{}: {error}", path.display())]
+    Overlay {
+        /// The file or its folder.
+        path: PathBuf,
+        /// Why.
+        error: String,
     },
     /// The model does not take them.
     #[error("{files}: {error}")]
@@ -113,24 +140,9 @@ pub struct Output {
 ///
 /// # Errors
 /// [`QuestionError`], which names the file, the model or the input at fault.
-pub fn answer(mut config: Config, question: &Question) -> Result<Answers, QuestionError> {
-    // Only the model that is asked for is loaded.
-    config.models.control = ModelControl::Explicit;
-    config.models.load = Vec::new();
+pub fn answer(config: Config, question: &Question) -> Result<Answers, QuestionError> {
     let byte_limit = config.limits.queue_bytes.get();
-    let pipeline = Core::build(&config)?.pipeline;
-    let catalog = pipeline.catalog();
-    catalog.start(|| {})?;
-    let loaded = catalog.load_model(&question.model);
-    let resolved = catalog.resolve(&question.model, question.version);
-    let version = match (loaded, resolved) {
-        (_, Ok(resolved)) => resolved.version,
-        // The reason why it was refused is worth more than that it was.
-        (Err(error), Err(CatalogError::Refused { .. } | CatalogError::UnknownModel { .. })) => {
-            return Err(error.into());
-        }
-        (_, Err(error)) => return Err(error.into()),
-    };
+    let Loaded { pipeline, version } = load(config, &question.model, question.version)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(AppError::Runtime)?;
     let mut predictions = Vec::with_capacity(question.requests.len());
@@ -149,8 +161,42 @@ pub fn answer(mut config: Config, question: &Question) -> Result<Answers, Questi
         labels: version.manifest.as_ref().map(|m| m.labels.clone()).unwrap_or_default(),
         predictions,
     };
-    catalog.stop();
+    pipeline.catalog().stop();
     Ok(answers)
+}
+
+/// A pipeline with one model, and the bundle that its recipe crops by.
+struct Loaded {
+    pipeline: Pipeline,
+    version: Arc<LoadedVersion>,
+}
+
+/// Loads the model that is asked for and what its recipe needs, and nothing else.
+fn load(
+    mut config: Config,
+    model: &ModelName,
+    version: VersionSelector,
+) -> Result<Loaded, QuestionError> {
+    config.models.control = ModelControl::Explicit;
+    config.models.load = Vec::new();
+    let pipeline = Core::build(&config)?.pipeline;
+    let catalog = pipeline.catalog();
+    catalog.start(|| {})?;
+    let loaded = catalog.load_model(model);
+    let version = match (loaded, catalog.resolve(model, version)) {
+        (_, Ok(resolved)) => resolved.version,
+        // The reason why it was refused is worth more than that it was.
+        (Err(error), Err(CatalogError::Refused { .. } | CatalogError::UnknownModel { .. })) => {
+            return Err(error.into());
+        }
+        (_, Err(error)) => return Err(error.into()),
+    };
+    let recipe = version.manifest.as_ref().and_then(|manifest| manifest.preprocess.as_ref());
+    let bundle = recipe.and_then(Segmentation::named_by);
+    if let Some(name) = bundle.and_then(|bundle| bundle.split('/').next()?.parse().ok()) {
+        catalog.load_model(&name)?;
+    }
+    Ok(Loaded { pipeline, version })
 }
 
 fn listed(files: &[(String, PathBuf)]) -> String {

@@ -44,6 +44,16 @@ pub struct CallContext {
     pub trace: TraceContext,
 }
 
+/// The context that the edge has put beside the message.
+pub(super) fn context<T>(request: &tonic::Request<T>) -> CallContext {
+    request.extensions().get::<CallContext>().cloned().unwrap_or_else(|| CallContext {
+        request_id: "".into(),
+        deadline: None,
+        is_local: false,
+        trace: TraceContext::off(),
+    })
+}
+
 /// All services behind the layer. Cheap to clone.
 #[derive(Clone)]
 pub struct GrpcEdge {

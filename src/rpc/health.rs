@@ -15,7 +15,8 @@ use crate::domain::VersionSelector;
 use crate::lifecycle::{Readiness, Shutdown};
 
 /// Services that stand for the whole server.
-const SERVER: [&str; 3] = ["", "inference.GRPCInferenceService", "hilum.v1.Probe"];
+const SERVER: [&str; 4] =
+    ["", "inference.GRPCInferenceService", "hilum.v1.Probe", "hilum.v1.Vision"];
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -38,7 +39,7 @@ impl Health {
             return Some(serving(self.readiness.is_ready()));
         }
         let name = service.parse().ok()?;
-        match self.catalog.resolve(&name, VersionSelector::Champion) {
+        match self.catalog.resolve_form(&name, VersionSelector::Champion) {
             Err(CatalogError::UnknownModel { .. }) => None,
             found => Some(serving(found.is_ok() && !self.readiness.is_draining())),
         }

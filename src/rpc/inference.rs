@@ -9,16 +9,21 @@ mod shared_memory;
 mod stream;
 
 use futures::stream::BoxStream;
+use prost::Message as _;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::edge::CallContext;
+use super::edge::{CallContext, context};
 use super::{RpcParts, status};
-use crate::domain::Fault;
+use crate::domain::{Digest, Fault};
 use crate::oip::{self, Change, InferAnswer, InferDefaults, InferError, Wish};
+use crate::pipeline::{IDEMPOTENCY_KEY, Repeatable};
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceService;
 use crate::proto::inference::*;
-use crate::telemetry::{Edge, TraceContext};
+use crate::telemetry::Edge;
+
+/// The scope of keys of `ModelInfer`.
+const INFER: &str = "inference.GRPCInferenceService/ModelInfer";
 
 /// The service. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -51,16 +56,6 @@ impl Inference {
         let defaults = InferDefaults { edge: Edge::Grpc, deadline, trace };
         oip::infer(&self.0.pipeline, &self.0.shared_memory, message, defaults).await
     }
-}
-
-/// The context that the edge has put beside the message.
-fn context<T>(request: &Request<T>) -> CallContext {
-    request.extensions().get::<CallContext>().cloned().unwrap_or_else(|| CallContext {
-        request_id: "".into(),
-        deadline: None,
-        is_local: false,
-        trace: TraceContext::off(),
-    })
 }
 
 /// Answers a call that needs no waiting.
@@ -129,10 +124,16 @@ impl GrpcInferenceService for Inference {
         request: Request<ModelInferRequest>,
     ) -> Result<Response<ModelInferResponse>, Status> {
         let context = context(&request);
-        let answer = self
-            .infer(request.into_inner(), &context)
-            .await
-            .map_err(|error| status::of(&error, &context.request_id))?;
+        let key = request.metadata().get(IDEMPOTENCY_KEY).map(|key| key.as_bytes().to_vec());
+        let message = request.into_inner();
+        let asked = Repeatable::of(INFER, key.as_deref(), || Digest::of(&message.encode_to_vec()));
+        let answer = async {
+            let asked = asked.inspect_err(|error| self.0.pipeline.refused(Edge::Grpc, error))?;
+            let work = self.infer(message, &context);
+            self.0.infer_repeats.once(asked, InferAnswer::size, work).await
+        };
+        let answer: Result<InferAnswer, InferError> = answer.await;
+        let answer = answer.map_err(|error| status::of(&error, &context.request_id))?;
         let mut response = Response::new(answer.message);
         let metadata = response.metadata_mut();
         metadata.insert(oip::MODEL_VERSION, MetadataValue::from(answer.version.number()));

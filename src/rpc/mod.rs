@@ -9,6 +9,7 @@ mod inference;
 mod probe;
 mod status;
 mod traced;
+mod vision;
 mod web;
 
 use std::sync::Arc;
@@ -20,8 +21,11 @@ use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 
 use crate::lifecycle::{Clock, Readiness, Shutdown};
-use crate::pipeline::Pipeline;
+use crate::oip::InferAnswer;
+use crate::pipeline::{Idempotency, Pipeline};
 use crate::proto::DESCRIPTORS;
+use crate::proto::hilum::v1::ClassifyResponse;
+use crate::proto::hilum::v1::vision_server::VisionServer;
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
 use crate::shared_memory::SharedMemory;
 use crate::telemetry::Traces;
@@ -46,6 +50,10 @@ pub struct RpcParts {
     pub compression: Vec<Compression>,
     /// Requests of one stream that run at a time, at least 1.
     pub max_stream_inflight: usize,
+    /// Answers for repeats with the same key.
+    pub repeats: Idempotency<ClassifyResponse>,
+    /// The same for `ModelInfer`.
+    pub infer_repeats: Idempotency<InferAnswer>,
     /// The regions of callers on this machine.
     pub shared_memory: SharedMemory,
     /// Where spans go.
@@ -94,6 +102,12 @@ pub fn service(parts: &RpcParts) -> Result<GrpcEdge, ReflectionError> {
     let inference = parts.compression.iter().fold(inference, |service, packed| {
         service.accept_compressed((*packed).into()).send_compressed((*packed).into())
     });
+    let vision = VisionServer::new(vision::Vision::new(parts))
+        .max_decoding_message_size(limit)
+        .max_encoding_message_size(limit);
+    let vision = parts.compression.iter().fold(vision, |service, packed| {
+        service.accept_compressed((*packed).into()).send_compressed((*packed).into())
+    });
     let catalog = parts.pipeline.catalog().clone();
     let health = health::Health::new(parts.readiness.clone(), catalog, parts.shutdown.clone());
     let reflection = || {
@@ -102,6 +116,7 @@ pub fn service(parts: &RpcParts) -> Result<GrpcEdge, ReflectionError> {
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let routes = Routes::new(inference)
+        .add_service(vision)
         .add_service(probe::Probe::new(parts.readiness.clone()))
         .add_service(HealthServer::new(health))
         .add_service(reflection().build_v1()?)

@@ -9,6 +9,9 @@ const SECONDS: &[f64] =
 /// Rows of a run.
 const ROWS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
+/// Scores between 0 and 1.
+const SHARES: &[f64] = &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
+
 /// What kind of series a metric is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum MetricKind {
@@ -53,7 +56,7 @@ declare! {
     BATCH_SIZE = "hilum_batch_size", MetricKind::Histogram(ROWS),
         ["model", "version"], "Rows of a run of the model.";
     QUEUE_DEPTH = "hilum_queue_depth", MetricKind::Gauge,
-        ["model", "version"], "Rows that wait for a run.";
+        ["model", "version"], "Rows that wait for a run; of a model's image form, images that wait to be decoded.";
     INFLIGHT = "hilum_inflight_requests", MetricKind::Gauge,
         ["protocol"], "Requests accepted and not yet answered.";
     REJECTED = "hilum_rejected_total", MetricKind::Counter,
@@ -75,6 +78,14 @@ declare! {
         [], "Spans that the trace collector has taken.";
     SPANS_DROPPED = "hilum_trace_spans_dropped_total", MetricKind::Counter,
         ["reason"], "Spans that were lost: the queue was full, or the export failed.";
+    DECODE_MEMORY = "hilum_decode_memory_bytes", MetricKind::Gauge,
+        [], "Bytes that images in flight take by what their headers claim.";
+    WARNINGS = "hilum_warnings_total", MetricKind::Counter,
+        ["model", "version", "reason"],
+        "Warnings about images that were answered, reasons of a rejection among them.";
+    SCORE = "hilum_score", MetricKind::Histogram(SHARES),
+        ["model", "version"],
+        "Calibrated score of the positive class, or of the best of several, of images not rejected.";
     READY = "hilum_ready", MetricKind::Gauge, [], "1 while the service is ready.";
     BUILD_INFO = "hilum_build_info", MetricKind::Gauge, ["version"], "1; the label is the release.";
 }

@@ -55,15 +55,24 @@ pub enum Step {
     Queue,
     /// The run of the model.
     Infer,
+    /// Decoding an image and preparing its tensor, the wait for a thread not counted.
+    Decode,
+    /// From the model's outputs to a decision.
+    Interpret,
+    /// Scaling a heat map and painting it.
+    Explain,
 }
 
 impl Step {
-    const ALL: [Step; 2] = [Step::Queue, Step::Infer];
+    const ALL: [Step; 5] = [Step::Queue, Step::Infer, Step::Decode, Step::Interpret, Step::Explain];
 
     const fn name(self) -> &'static str {
         match self {
             Step::Queue => "queue",
             Step::Infer => "infer",
+            Step::Decode => "decode",
+            Step::Interpret => "interpret",
+            Step::Explain => "explain",
         }
     }
 }
@@ -81,6 +90,7 @@ struct Inner {
     process: metrics_process::Collector,
     inflight: [Gauge; Edge::ALL.len()],
     ready: Gauge,
+    decode_memory: Gauge,
     no_model: ModelMetrics,
 }
 
@@ -176,9 +186,10 @@ impl Metrics {
             recorder.register_gauge(&key(INFLIGHT, &[("protocol", edge.name())]), &METADATA)
         });
         let ready = recorder.register_gauge(&key(READY, &[]), &METADATA);
+        let decode_memory = recorder.register_gauge(&key(DECODE_MEMORY, &[]), &METADATA);
         let no_model = handles(&recorder, NO_MODEL, NO_MODEL);
         let handle = recorder.handle();
-        let inner = Inner { recorder, handle, process, inflight, ready, no_model };
+        let inner = Inner { recorder, handle, process, inflight, ready, decode_memory, no_model };
         let metrics = Self(Arc::new(inner));
         metrics.adopt(&metrics.0.no_model);
         Ok(metrics)
@@ -225,6 +236,11 @@ impl Metrics {
         let gauge = &self.0.inflight[edge.index()];
         gauge.increment(1.0);
         InflightGuard(gauge.clone())
+    }
+
+    /// Shows what images in flight take.
+    pub fn decode_memory(&self, bytes: u64) {
+        self.0.decode_memory.set(bytes as f64);
     }
 
     /// Shows whether the service is ready.
@@ -333,6 +349,19 @@ impl ModelMetrics {
         self.0.statistics.ran(rows, times);
         self.0.batch_size.record(rows as f64);
         self.0.rows.increment(rows as u64);
+    }
+
+    /// Counts an answered image: its score, unless it was rejected, and the codes of its warnings.
+    pub fn interpreted(&self, score: Option<f64>, warnings: impl Iterator<Item = &'static str>) {
+        let Some(inner) = self.0.recorder.get().and_then(std::sync::Weak::upgrade) else { return };
+        let labels = [("model", self.0.model.as_str()), ("version", self.0.version.as_str())];
+        if let Some(score) = score {
+            inner.recorder.register_histogram(&key(SCORE, &labels), &METADATA).record(score);
+        }
+        for code in warnings {
+            let labels = [labels[0], labels[1], ("reason", code)];
+            inner.recorder.register_counter(&key(WARNINGS, &labels), &METADATA).increment(1);
+        }
     }
 
     /// Shows how many rows wait.

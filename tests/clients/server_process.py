@@ -25,9 +25,12 @@ def binary() -> Path:
 
 
 class ServerProcess:
-    """`hilum serve` over the models of this repository. `http`, `grpc` and `metrics` are its addresses."""
+    """`hilum serve` over the models of this repository, or over those of `models` that `load` names.
 
-    def __init__(self) -> None:
+    `http`, `grpc` and `metrics` are its addresses.
+    """
+
+    def __init__(self, models: Path | None = None, load: list[str] | None = None) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HILUM__")}
         environment |= {
             "HILUM__SERVER__HTTP_ADDRESS": "127.0.0.1:0",
@@ -36,6 +39,12 @@ class ServerProcess:
             "HILUM__SERVER__DRAIN_GRACE": "100ms",
             "HILUM__TELEMETRY__LOG_FORMAT": "json",
         }
+        if models is not None:
+            environment |= {
+                "HILUM__MODELS__DIRECTORY": str(models),
+                "HILUM__MODELS__CONTROL": "explicit",
+                "HILUM__MODELS__LOAD": json.dumps(load),
+            }
         self.log: list[str] = []
         self.process = subprocess.Popen(
             [binary(), "serve"],

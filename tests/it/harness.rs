@@ -256,7 +256,7 @@ pub fn models_copy() -> (tempfile::TempDir, PathBuf) {
     (folder, models)
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -11,6 +11,7 @@ mod documents;
 mod gated;
 mod harness;
 mod http_client;
+mod images;
 mod imaging;
 mod interleavings;
 mod load;

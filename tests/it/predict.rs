@@ -91,7 +91,7 @@ fn bad_input_is_one_clear_message() {
         (&["--model", "cats", good], 1, &["cats", "mnist"]),
         (&["--model", "mnist", "--version", "9", good], 1, &["no version 9"]),
         (&["--model", "mnist", "--version", "x", good], 2, &["'x'"]),
-        (&["--model", "mnist"], 2, &["FILE.npy"]),
+        (&["--model", "mnist"], 2, &["IMAGE"]),
     ];
     for (arguments, code, words) in cases {
         let output = hilum(&[&["predict"], arguments].concat());

@@ -27,7 +27,7 @@ use crate::harness::{PATIENCE, Server, config, connect, get, request, root};
 
 /// A collector that keeps what it gets.
 #[derive(Clone, Default)]
-struct Receiver(Arc<Mutex<Vec<ExportTraceServiceRequest>>>);
+pub struct Receiver(Arc<Mutex<Vec<ExportTraceServiceRequest>>>);
 
 #[tonic::async_trait]
 impl TraceService for Receiver {
@@ -41,7 +41,7 @@ impl TraceService for Receiver {
 }
 
 impl Receiver {
-    async fn start() -> (Self, SocketAddr) {
+    pub async fn start() -> (Self, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let receiver = Self::default();
@@ -51,7 +51,7 @@ impl Receiver {
         (receiver, address)
     }
 
-    fn spans(&self) -> Vec<Span> {
+    pub fn spans(&self) -> Vec<Span> {
         let requests = self.0.lock().unwrap();
         let scopes = requests.iter().flat_map(|r| &r.resource_spans).flat_map(|r| &r.scope_spans);
         scopes.flat_map(|scope| scope.spans.clone()).collect()

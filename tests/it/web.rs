@@ -13,11 +13,20 @@ const CALL: &str = "/inference.GRPCInferenceService/ModelInfer";
 
 /// A call as a browser's client makes it: one frame of five bytes of head and the message.
 async fn call(address: SocketAddr, message: Vec<u8>, more: &[(&str, &str)]) -> Answer {
+    call_of(address, CALL, message, more).await
+}
+
+async fn call_of(
+    address: SocketAddr,
+    path: &str,
+    message: Vec<u8>,
+    more: &[(&str, &str)],
+) -> Answer {
     let mut frame = vec![0];
     frame.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
     frame.extend(message);
     let own = [("content-type", "application/grpc-web+proto"), ("x-grpc-web", "1")];
-    send(address, Method::POST, CALL, &[&own, more].concat(), frame).await
+    send(address, Method::POST, path, &[&own, more].concat(), frame).await
 }
 
 /// The messages and the trailers of an answer.
@@ -91,4 +100,16 @@ async fn only_pages_of_the_named_origins_may_call() {
     assert_eq!(answer.header("access-control-allow-origin"), ours);
     let exposed = answer.header("access-control-expose-headers");
     assert!(exposed.contains("grpc-status") && exposed.contains("x-request-id"), "{exposed}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_is_answered_to_a_browser_too() {
+    let server = crate::images::serve().await;
+    let file = crate::images::png(64, 64, &crate::images::spotted());
+    let message = crate::images::ask("spots", file).encode_to_vec();
+    let answer = call_of(server.http, "/hilum.v1.Vision/Classify", message, &[]).await;
+    let (messages, trailers) = frames(&answer.body);
+    assert!(trailers.contains("grpc-status:0"), "{trailers}");
+    let found = hilum::proto::hilum::v1::ClassifyResponse::decode(messages[0]).unwrap();
+    assert_eq!(found.label, "SPOTTED");
 }

@@ -25,12 +25,21 @@ const MEDIA: [&str; 3] =
 ///
 /// # Errors
 /// [`HttpFault`]: of what kind, how large or how slow it was.
-pub async fn read(
+pub async fn read(headers: &HeaderMap, body: Body, limits: BodyLimits) -> Result<Bytes, HttpFault> {
+    read_as(headers, body, limits, &MEDIA).await
+}
+
+/// The whole body, if it is of one of `media`.
+///
+/// # Errors
+/// As [`read`].
+pub async fn read_as(
     headers: &HeaderMap,
     mut body: Body,
     limits: BodyLimits,
+    media: &[&str],
 ) -> Result<Bytes, HttpFault> {
-    check_kind(headers)?;
+    check_kind(headers, media)?;
     let stated = match text(headers, header::CONTENT_LENGTH.as_str())? {
         Some(length) => length.parse::<usize>().unwrap_or_default(),
         None => 0,
@@ -71,7 +80,7 @@ pub fn json_length(headers: &HeaderMap) -> Result<Option<usize>, HttpFault> {
     }
 }
 
-fn check_kind(headers: &HeaderMap) -> Result<(), HttpFault> {
+fn check_kind(headers: &HeaderMap, media: &[&str]) -> Result<(), HttpFault> {
     // What a layer before this one can read, it has read and taken the header off.
     if let Some(encoding) = text(headers, header::CONTENT_ENCODING.as_str())?
         && encoding != "identity"
@@ -80,9 +89,10 @@ fn check_kind(headers: &HeaderMap) -> Result<(), HttpFault> {
     }
     let Some(kind) = text(headers, header::CONTENT_TYPE.as_str())? else { return Ok(()) };
     let essence = kind.split(';').next().unwrap_or_default().trim();
-    match MEDIA.iter().any(|media| media.eq_ignore_ascii_case(essence)) {
+    match media.iter().any(|media| media.eq_ignore_ascii_case(essence)) {
         true => Ok(()),
-        false => Err(HttpFault::Media(short(kind))),
+        false if media.contains(&MEDIA[0]) => Err(HttpFault::Media(short(kind))),
+        false => Err(HttpFault::FileMedia(short(kind))),
     }
 }
 

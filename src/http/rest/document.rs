@@ -10,13 +10,16 @@ use axum::Json;
 use serde_json::{Map, Value, json};
 
 use super::operations::{OPERATIONS, Operation, Schema};
+use super::predict::OPTIONS;
 use crate::oip::json::{infer_schemas, message_schemas};
 
 const ABOUT: &str = "The Open Inference Protocol v2 with Triton's extensions. Elements travel as \
                      JSON or, by the binary tensor data extension, as little-endian bytes after the \
                      JSON, whose length the header Inference-Header-Content-Length then states. \
-                     Bodies may be compressed by gzip, deflate or zstd. gRPC-Web is served on the \
-                     same port under /inference.GRPCInferenceService.";
+                     Bodies may be compressed by gzip, deflate or zstd. A file of an image is \
+                     answered by POST /api/v1/predict, and by the models that end in .image. \
+                     gRPC-Web is served on the same port under \
+                     /inference.GRPCInferenceService and /hilum.v1.Vision.";
 
 /// Answers with the document.
 pub async fn serve() -> Json<Value> {
@@ -75,6 +78,17 @@ fn described(operation: &Operation) -> Value {
             "schema": length(),
         }));
     }
+    if matches!(operation.takes, Some(Schema::Image)) {
+        parameters.extend(OPTIONS.iter().map(|(name, kind, about)| {
+            json!({ "name": name, "in": "query", "description": about, "schema": { "type": kind } })
+        }));
+    }
+    if matches!(operation.takes, Some(Schema::Image | Schema::Infer(_))) {
+        parameters.push(json!({
+            "name": "idempotency-key", "in": "header", "schema": { "type": "string" },
+            "description": "A repeat with the same key and body gets the same answer.",
+        }));
+    }
     let mut answers = json!({
         "200": answer("The answer", &operation.gives),
         "default": {
@@ -94,7 +108,7 @@ fn described(operation: &Operation) -> Value {
         described["parameters"] = parameters.into();
     }
     if let Some(takes) = &operation.takes {
-        let required = matches!(takes, Schema::Infer(_));
+        let required = matches!(takes, Schema::Infer(_) | Schema::Image);
         described["requestBody"] = json!({ "required": required, "content": content(takes) });
     }
     described
@@ -122,8 +136,9 @@ fn answer(description: &str, schema: &Schema) -> Value {
 
 fn content(schema: &Schema) -> Value {
     let short = |message: &str| {
-        let name = message.split_once('.').map_or(message, |(_, name)| name);
-        reference(name)
+        let packages = ["inference.", "hilum.v1."];
+        let name = packages.iter().find_map(|package| message.strip_prefix(package));
+        reference(name.unwrap_or(message))
     };
     let json = match schema {
         Schema::Message(message) => short(message),
@@ -134,12 +149,32 @@ fn content(schema: &Schema) -> Value {
             "properties": { "parameters": reference("Parameters") },
         }),
         Schema::Object => json!({ "type": "object" }),
+        Schema::Image => return image_content(),
     };
     let mut content = json!({ "application/json": { "schema": json } });
     if matches!(schema, Schema::Infer(_)) {
         content["application/octet-stream"] = json!({});
     }
     content
+}
+
+/// A file as it is, or a form with the file and the options.
+fn image_content() -> Value {
+    let mut fields: Map<String, Value> = OPTIONS
+        .iter()
+        .map(|(name, kind, about)| {
+            ((*name).to_owned(), json!({ "type": kind, "description": about }))
+        })
+        .collect();
+    fields.insert("image".to_owned(), json!({ "type": "string", "format": "binary" }));
+    let form = json!({ "type": "object", "required": ["image"], "properties": fields });
+    json!({
+        "application/octet-stream": {},
+        "application/dicom": {},
+        "image/jpeg": {},
+        "image/png": {},
+        "multipart/form-data": { "schema": form },
+    })
 }
 
 fn length() -> Value {

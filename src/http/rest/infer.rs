@@ -5,23 +5,28 @@
 //! This file must never look into a tensor.
 
 use axum::extract::{Extension, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 
 use super::Target;
 use super::body::{self, JSON_LENGTH};
-use crate::domain::Fault;
+use crate::catalog::IMAGE_SUFFIX;
+use crate::domain::{Digest, Fault};
 use crate::http::ApiParts;
 use crate::http::call::{Call, HttpFault, Refusal};
 use crate::oip::json::{AnswerForm, JsonAnswer, JsonError, JsonInfer};
-use crate::oip::{self, InferDefaults, json};
-use crate::pipeline::Timing;
+use crate::oip::{self, InferAnswer, InferDefaults, json};
+use crate::pipeline::{IDEMPOTENCY_KEY, IdempotencyError, Repeatable, Timing};
 use crate::proto::inference::ModelInferResponse;
 use crate::telemetry::{Edge, TraceStep};
 
 /// Up to here JSON is read or written where the request is served: a millisecond or so.
 const INLINE_BYTES: usize = 128 << 10;
+
+/// The scope of keys of this method.
+const METHOD: &str = "POST infer";
 
 /// Predicts.
 pub async fn infer(
@@ -39,13 +44,16 @@ pub async fn infer(
     let length = body::json_length(&head.headers).map_err(|fault| refused(&fault))?;
     let body = body::read(&head.headers, body, parts.body).await;
     let body = body.map_err(|fault| refused(&fault))?;
-    let read = read(body, length).await.map_err(|fault| refused(&fault))?;
+    let images = target.model.ends_with(IMAGE_SUFFIX);
+    let asked = repeatable(&head, &body).map_err(|error| refused(&error))?;
+    let read = read(body, length, images).await.map_err(|fault| refused(&fault))?;
     let JsonInfer { mut message, form } = read.map_err(|error| refused(&error))?;
     message.model_name = target.model;
     message.model_version = target.version;
     let trace = call.trace.clone();
     let defaults = InferDefaults { edge: Edge::Http, deadline: None, trace };
-    let answer = oip::infer(&parts.pipeline, &parts.memory, message, defaults).await;
+    let work = oip::infer(&parts.pipeline, &parts.memory, message, defaults);
+    let answer = parts.infer_repeats.once(asked, InferAnswer::size, work).await;
     let answer = answer.map_err(|error| Refusal::of(&error, &call.request_id))?;
     let (version, timing) = (answer.version.number(), answer.timing);
     let predicted = parts.clock.now();
@@ -55,12 +63,23 @@ pub async fn infer(
     Ok(response(answer, version, timing))
 }
 
+/// What a repeat of the request is known by: the path, the headers that say how to read the body, and
+/// the body.
+fn repeatable(head: &Parts, body: &Bytes) -> Result<Option<Repeatable>, IdempotencyError> {
+    let key = head.headers.get(IDEMPOTENCY_KEY).map(HeaderValue::as_bytes);
+    let length = head.headers.get(JSON_LENGTH).map_or(&[][..], HeaderValue::as_bytes);
+    let path = head.uri.path().as_bytes();
+    // No part of these holds a line break but the body, which is the last.
+    Repeatable::of(METHOD, key, || Digest::of(&[path, b"\n", length, b"\n", body].concat()))
+}
+
 async fn read(
     body: Bytes,
     json_bytes: Option<usize>,
+    images: bool,
 ) -> Result<Result<JsonInfer, JsonError>, HttpFault> {
     let length = json_bytes.unwrap_or(body.len());
-    inline_or_not(length, move || json::infer_from_json(&body, json_bytes)).await
+    inline_or_not(length, move || json::infer_from_json(&body, json_bytes, images)).await
 }
 
 async fn write(message: ModelInferResponse, form: AnswerForm) -> Result<JsonAnswer, HttpFault> {

@@ -1,4 +1,4 @@
-//! The Open Inference Protocol over REST.
+//! The Open Inference Protocol over REST, and answers about images beside it.
 //!
 //! One table holds each operation with its handler and its documentation; the router and
 //! `/openapi.json` are both made from it, so that neither has what the other lacks.
@@ -9,9 +9,10 @@ mod document;
 mod infer;
 mod models;
 mod operations;
+mod predict;
 
 use axum::Router;
-use axum::extract::{FromRequestParts, RawPathParams};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
@@ -36,6 +37,8 @@ pub fn routes() -> Router<ApiParts> {
         .fold(Router::new(), |router, operation| {
             router.route(operation.path, (operation.handler)())
         })
+        // Bodies have bounds of their own, from the configuration.
+        .route_layer(DefaultBodyLimit::disable())
         // What cannot be decompressed is refused where the body is read, in this API's own words.
         .route_layer(RequestDecompressionLayer::new().pass_through_unaccepted(true))
         .route_layer(compression)

@@ -9,12 +9,11 @@ use axum::http::StatusCode;
 use serde_json::Value;
 
 use super::{Target, body};
-use crate::catalog::Resolved;
 use crate::domain::Fault;
 use crate::http::ApiParts;
 use crate::http::call::{Call, HttpFault, Refusal};
 use crate::oip::json::{from_json, to_json};
-use crate::oip::{self, Change, Wish};
+use crate::oip::{self, Change, Served, Wish};
 use crate::proto::inference::{
     ModelReadyResponse, RepositoryIndexRequest, RepositoryModelLoadResponse,
     RepositoryModelUnloadResponse, ServerLiveResponse, ServerReadyResponse,
@@ -23,11 +22,9 @@ use crate::proto::inference::{
 type Answer = Result<Json<Value>, Refusal>;
 
 /// The version that a target names.
-fn resolved(parts: &ApiParts, call: &Call, target: &Target) -> Result<Resolved, Refusal> {
-    let refused = |fault: &dyn Fault| Refusal::of(fault, &call.request_id);
-    let (name, version) =
-        oip::model_selector(&target.model, &target.version).map_err(|error| refused(&error))?;
-    parts.pipeline.catalog().resolve(&name, version).map_err(|error| refused(&error))
+fn resolved(parts: &ApiParts, call: &Call, target: &Target) -> Result<Served, Refusal> {
+    oip::loaded(parts.pipeline.catalog(), &target.model, &target.version)
+        .map_err(|error| Refusal::of(&error, &call.request_id))
 }
 
 fn named(target: Result<Target, HttpFault>, call: &Call) -> Result<Target, Refusal> {
@@ -62,9 +59,9 @@ pub async fn metadata(
     target: Result<Target, HttpFault>,
 ) -> Answer {
     let target = named(target, &call)?;
-    let Resolved { version, .. } = resolved(&parts, &call, &target)?;
+    let served = resolved(&parts, &call, &target)?;
     let models = parts.pipeline.catalog().models();
-    Ok(Json(to_json(&oip::model_metadata(&version, models.get(&version.name)))))
+    Ok(Json(to_json(&oip::model_metadata(&served, models.get(&served.version.name)))))
 }
 
 /// How a model is configured, as Triton says it.
@@ -74,8 +71,8 @@ pub async fn config(
     target: Result<Target, HttpFault>,
 ) -> Answer {
     let target = named(target, &call)?;
-    let Resolved { version, .. } = resolved(&parts, &call, &target)?;
-    Ok(Json(to_json(&oip::model_config(&version))))
+    let served = resolved(&parts, &call, &target)?;
+    Ok(Json(to_json(&oip::model_config(&served))))
 }
 
 /// What a model's versions, or all versions, have answered and how long it took.

@@ -4,7 +4,7 @@
 
 use axum::routing::{MethodRouter, get, post};
 
-use super::{document, infer, models};
+use super::{document, infer, models, predict};
 use crate::http::ApiParts;
 use crate::oip::json::{INFER_REQUEST, INFER_RESPONSE};
 
@@ -39,6 +39,8 @@ pub enum Schema {
     Infer(&'static str),
     /// Triton's parameters of a load.
     Parameters,
+    /// A file of an image, or a form with one.
+    Image,
     /// Any object.
     Object,
 }
@@ -178,6 +180,14 @@ pub static OPERATIONS: &[Operation] = &[
         REQUEST,
         RESPONSE,
         || post(infer::infer),
+    ),
+    act(
+        "/api/v1/predict",
+        "predict",
+        "Answer an image (PNG, JPEG or DICOM), with the reasons for the answer if they are asked for",
+        Schema::Image,
+        Schema::Message("hilum.v1.ClassifyResponse"),
+        || post(predict::predict),
     ),
     act(
         "/v2/repository/index",

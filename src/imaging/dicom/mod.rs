@@ -81,6 +81,7 @@ pub(super) fn decode(
         pixel_aspect: attributes::pixel_aspect(&file.object),
         warnings,
         presentation,
+        color: None,
     })
 }
 

@@ -69,11 +69,16 @@ struct JsonOutput {
     parameters: Option<Parameters>,
 }
 
-/// The request of a body: `json_bytes` of JSON (`None`: all of it), then binary data.
+/// The request of a body: `json_bytes` of JSON (`None`: all of it), then binary data. With `images`
+/// the elements of BYTES in the JSON are files, in base64 whether they say so or not.
 ///
 /// # Errors
 /// [`JsonError`]: what came and what was expected.
-pub fn infer_from_json(body: &Bytes, json_bytes: Option<usize>) -> Result<JsonInfer, JsonError> {
+pub fn infer_from_json(
+    body: &Bytes,
+    json_bytes: Option<usize>,
+    images: bool,
+) -> Result<JsonInfer, JsonError> {
     let length = json_bytes.unwrap_or(body.len());
     let Some(text) = body.get(..length) else {
         let found = body.len();
@@ -86,7 +91,7 @@ pub fn infer_from_json(body: &Bytes, json_bytes: Option<usize>) -> Result<JsonIn
         ModelInferRequest { id: request.id.unwrap_or_default(), ..Default::default() };
     let mut rest = body.slice(length..);
     for input in request.inputs {
-        let (tensor, contents) = tensor(input, &mut rest)?;
+        let (tensor, contents) = tensor(input, &mut rest, images)?;
         message.inputs.push(tensor);
         message.raw_input_contents.extend(contents);
     }
@@ -150,6 +155,7 @@ pub fn repository_parameters(
 fn tensor(
     input: JsonInput<'_>,
     rest: &mut Bytes,
+    images: bool,
 ) -> Result<(InferInputTensor, Option<Bytes>), JsonError> {
     let JsonInput { name, datatype, shape, parameters, data } = input;
     let mut parameters = parameters.unwrap_or_default().0;
@@ -182,7 +188,7 @@ fn tensor(
             let of_tensor = |error: TensorError| OipError::Tensor { name: shown(&name), error };
             let datatype: DataType = datatype.parse().map_err(of_tensor)?;
             let (shape, _) = checked_elements(&shape).map_err(of_tensor)?;
-            let form = text_form(&parameters);
+            let form = if images { TextForm::Base64 } else { text_form(&parameters) };
             let bytes = elements::to_bytes(data.get(), datatype, &shape, form).map_err(wrong)?;
             Some(bytes.into())
         }

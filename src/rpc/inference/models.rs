@@ -20,8 +20,8 @@ pub fn metadata(
     catalog: &Catalog,
     message: &ModelMetadataRequest,
 ) -> Result<ModelMetadataResponse, LookupError> {
-    let version = oip::loaded(catalog, &message.name, &message.version)?;
-    Ok(oip::model_metadata(&version, catalog.models().get(&version.name)))
+    let served = oip::loaded(catalog, &message.name, &message.version)?;
+    Ok(oip::model_metadata(&served, catalog.models().get(&served.version.name)))
 }
 
 /// How a version is run.
@@ -29,6 +29,6 @@ pub fn config(
     catalog: &Catalog,
     message: &ModelConfigRequest,
 ) -> Result<ModelConfigResponse, LookupError> {
-    let version = oip::loaded(catalog, &message.name, &message.version)?;
-    Ok(ModelConfigResponse { config: Some(oip::model_config(&version)) })
+    let served = oip::loaded(catalog, &message.name, &message.version)?;
+    Ok(ModelConfigResponse { config: Some(oip::model_config(&served)) })
 }

@@ -65,6 +65,12 @@ pub enum TraceStep {
     Queue,
     /// The run of the model; links to the batch.
     Infer,
+    /// An image from its bytes to a tensor, the wait for a thread not counted.
+    DecodeImage,
+    /// From the model's outputs to a decision.
+    Interpret,
+    /// Scaling a heat map and painting it.
+    Explain,
     /// From the answer until its first bytes are handed to the transport.
     Encode,
 }
@@ -76,6 +82,9 @@ impl TraceStep {
             TraceStep::Admit => "admit",
             TraceStep::Queue => "queue",
             TraceStep::Infer => "infer",
+            TraceStep::DecodeImage => "decode_image",
+            TraceStep::Interpret => "interpret",
+            TraceStep::Explain => "explain",
             TraceStep::Encode => "encode",
         }
     }

@@ -61,6 +61,20 @@ fn png_header(width: u32, height: u32, depth: u8, color: u8) -> Vec<u8> {
     [b"\x89PNG\r\n\x1a\n".to_vec(), chunk(b"IHDR", &body)].concat()
 }
 
+/// A PNG file that claims to be so large and holds no pixel.
+pub fn claiming_png(width: u32, height: u32) -> Vec<u8> {
+    [png_header(width, height, 8, 0), chunk(b"IEND", &[])].concat()
+}
+
+/// A PNG file that says it has three frames.
+pub fn animated_png() -> Vec<u8> {
+    let still = sample_png(8, 8);
+    let mut animated = still[..33].to_vec();
+    animated.extend(chunk(b"acTL", &[0, 0, 0, 3, 0, 0, 0, 0]));
+    animated.extend(&still[33..]);
+    animated
+}
+
 #[test]
 fn empty_and_foreign_files_are_called_what_they_are() {
     assert_eq!(refused(b""), DecodeError::Empty);
@@ -102,7 +116,7 @@ fn real_files_cut_at_every_sixteenth_are_refused() {
 
 #[test]
 fn a_png_that_claims_too_much_is_refused_before_it_costs_anything() {
-    let huge = [png_header(100_000, 100_000, 8, 0), chunk(b"IEND", &[])].concat();
+    let huge = claiming_png(100_000, 100_000);
     says(&huge, "100000 pixels across; 20000 are allowed (limits.image.max_side)");
     assert_eq!(refused(&huge).kind(), ErrorKind::TooLarge);
     // Within the sides and the pixels, but with 64 bits a pixel too much memory.

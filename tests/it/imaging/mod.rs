@@ -1,10 +1,10 @@
 //! The imaging room by its public face: golden values, bad input, de-identification.
 
-mod bad_input;
+pub mod bad_input;
 mod careless;
 mod deidentify;
 mod dicom;
-mod dicom_file;
+pub mod dicom_file;
 mod formats;
 mod memory;
 mod prepare;
