@@ -180,13 +180,7 @@ impl Queue {
     }
 
     /// Cuts a request into parts of at most the row limit.
-    fn cut(
-        &self,
-        request: BatchRequest,
-        rows: usize,
-        since: Instant,
-        reply: Reply,
-    ) -> Vec<Part> {
+    fn cut(&self, request: BatchRequest, rows: usize, since: Instant, reply: Reply) -> Vec<Part> {
         let most = self.row_limit();
         let count = rows.div_ceil(most).max(1);
         let priority = request.priority;

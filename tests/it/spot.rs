@@ -73,7 +73,10 @@ fn a_failure_or_panic_on_the_callers_thread_is_an_answer_and_the_engine_is_made_
             let answer = bench.batcher.submit(alone(bad, &bench)).unwrap().wait();
             assert!(answer.is_err());
             let ran_here = bench.threads.lock().unwrap().last().copied() == here;
-            assert!((0..10_000).any(|id| runs_here(id as f32, &bench)), "the station is in use again");
+            assert!(
+                (0..10_000).any(|id| runs_here(id as f32, &bench)),
+                "the station is in use again"
+            );
             ran_here
         };
         assert!((0..1_000).any(ran_here));
