@@ -28,6 +28,7 @@ mod settings;
 mod shapes;
 mod shared_memory;
 mod shutdown;
+mod spot;
 mod streaming;
 mod traces;
 mod transport;
