@@ -82,8 +82,11 @@ def _lines(table: dict, path: str) -> Iterator[str]:
     for key, value in nested.items():
         name = f"{path}{key}"
         for part in value if isinstance(value, list) else [value]:
-            yield ""
-            yield f"[[{name}]]" if isinstance(value, list) else f"[{name}]"
+            if isinstance(value, list):
+                yield from ("", f"[[{name}]]")
+            elif not part or not all(_is_table(inner) for inner in part.values()):
+                # A table of tables alone needs no line of its own.
+                yield from ("", f"[{name}]")
             yield from _lines(part, f"{name}.")
 
 

@@ -92,9 +92,9 @@ def draw(title: str, across: str, up: str, lines: Sequence[Line], diagonal: bool
 
 
 def _thinned(x: np.ndarray, y: np.ndarray) -> list[tuple[float, float]]:
-    """Points of which neighbours lie at least a third of a unit apart; the ends always."""
+    """Points of which neighbours lie at least a unit apart; the ends always."""
     kept = [0]
     for at in range(1, len(x)):
-        if abs(x[at] - x[kept[-1]]) + abs(y[at] - y[kept[-1]]) > 0.34 or at == len(x) - 1:
+        if abs(x[at] - x[kept[-1]]) + abs(y[at] - y[kept[-1]]) > 1 or at == len(x) - 1:
             kept.append(at)
     return [(float(x[at]), float(y[at])) for at in kept]

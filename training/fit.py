@@ -46,11 +46,8 @@ class Checkpoint:
     def __init__(self, folder: Path, settings: dict):
         self.folder, self.settings = folder, settings
 
-    def restore(self, learner: Learner, epochs: int) -> tuple[int, float]:
-        """Load the latest epoch into `learner`; the epochs done and the seconds they took, zeros if there is none.
-
-        epochs: how many are wanted in all; a checkpoint that is further than that is refused.
-        """
+    def restore(self, learner: Learner) -> tuple[int, float]:
+        """Load the latest epoch into `learner`; the epochs done and the seconds they took, zeros if there is none."""
         state_file = self.folder / "state.json"
         if not state_file.exists():
             return 0, 0.0
@@ -64,10 +61,6 @@ class Checkpoint:
             raise TrainingError(
                 f"{self.folder}: a checkpoint of other settings ({state['settings']}, now {self.settings}); "
                 "remove it or name another folder with --checkpoints"
-            )
-        if state["epochs_done"] > epochs:
-            raise TrainingError(
-                f"{self.folder}: holds {state['epochs_done']} epochs, {epochs} are asked for; remove it"
             )
         learner.load(self.folder / state["file"])
         return state["epochs_done"], state["seconds"]
@@ -92,7 +85,7 @@ def train_seed(
     """Train one seed, from its checkpoint if there is one, and score it on the validation rows."""
     seed_everything(seed)
     learner = recipe.learner()
-    done, seconds = checkpoint.restore(learner, epochs)
+    done, seconds = checkpoint.restore(learner)
     if done:
         print(f"seed {seed}: resumed after epoch {done}", flush=True)
     for epoch in range(done, epochs):

@@ -21,6 +21,8 @@ from PIL import Image
 from .errors import TrainingError
 
 _ROOT = Path(__file__).parents[1]
+# `hilum prepare` wants two classes; what they are does not matter where only pixels are asked for.
+_TURNS = ("even", "odd")
 
 
 @dataclass(frozen=True)
@@ -102,13 +104,14 @@ def steps_toml(steps: Sequence[dict]) -> str:
 
 @contextmanager
 def as_files(pixels: np.ndarray) -> Iterator[tuple[Path, list[Path]]]:
-    """A folder `all/` of PNG files of uint8 [n, h, w] or [n, h, w, 3], gone after the block."""
+    """A folder of PNG files of uint8 [n, h, w] or [n, h, w, 3], in two classes by turns, gone after the block."""
     with tempfile.TemporaryDirectory(prefix="hilum-images-") as place:
-        folder = Path(place) / "source" / "all"
-        folder.mkdir(parents=True)
+        folders = [Path(place) / "source" / name for name in _TURNS]
+        for folder in folders:
+            folder.mkdir(parents=True)
         files = []
         for at, image in enumerate(pixels):
-            files.append(folder / f"{at:06d}.png")
+            files.append(folders[at % 2] / f"{at:06d}.png")
             Image.fromarray(image).save(files[-1], compress_level=1)
         yield Path(place), files
 
@@ -122,7 +125,7 @@ def through_recipe(images: np.ndarray, steps: Sequence[dict]) -> tuple[np.ndarra
     pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
     with as_files(pixels) as (place, files):
         (recipe := place / "steps.toml").write_text(steps_toml(steps), encoding="utf-8")
-        made = prepare(place / "source", place / "made", recipe, ["all"], ["--patient", r"\d+", "--folds", "2"])
+        made = prepare(place / "source", place / "made", recipe, _TURNS, ["--patient", r"\d+", "--folds", "2"])
         by_source = {source: at for at, source in enumerate(made.sources)}
         from .bundle import sha256
 
