@@ -126,9 +126,8 @@ impl Show {
             }
             found += 1;
         }
-        match (found, output) {
-            (0, Output::Text) => eprintln!("hilum: no row of {} is so", spool.display()),
-            _ => {}
+        if found == 0 && output == Output::Text {
+            eprintln!("hilum: no row of {} is so", spool.display());
         }
         Ok(ExitCode::from(if found == 0 && must_find { exit::CHECK } else { exit::DONE }))
     }
