@@ -1,4 +1,6 @@
 //! Rows there and back, against cbor2 (`tests/audit/reference.json`) and by themselves.
+//!
+//! This file must never expect bytes that the program itself made.
 
 use proptest::prelude::*;
 use serde_json::Value;

@@ -1,4 +1,6 @@
 //! Segments as they are written, torn and recovered.
+//!
+//! This file must never look away from a row that was acknowledged.
 
 use proptest::prelude::*;
 

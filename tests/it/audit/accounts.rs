@@ -220,17 +220,17 @@ async fn a_repeat_is_one_row_and_refusals_are_counted_by_reason() {
 async fn a_caller_that_leaves_leaves_a_row() {
     let server = Server::ready().await;
     let mut oip = server.client().await;
-    // Larger than what is hashed at once, and slower than the caller's patience.
-    let mut asked = Request::new(request(2000, 3));
-    asked.set_timeout(std::time::Duration::from_millis(1));
-    let error = oip.model_infer(asked).await.unwrap_err();
-    assert!(matches!(error.code(), Code::Cancelled | Code::DeadlineExceeded), "{error}");
+    // Larger than what is hashed at once. Some of these leave while the model runs.
+    for patience in [20, 40, 80, 160, 320, 640] {
+        let patience = std::time::Duration::from_millis(patience);
+        let _ = tokio::time::timeout(patience, oip.model_infer(request(2000, 3))).await;
+    }
+    let late = [ErrorKind::Cancelled, ErrorKind::DeadlineExceeded].map(Status::Failed);
     let written = || {
-        let rows = records(&server.spool);
-        let failed = rows.iter().map(|row| row.count).sum::<u64>();
-        (failed > 0).then_some(rows)
+        let mut rows = records(&server.spool);
+        rows.retain(|row| late.contains(&row.status));
+        (!rows.is_empty()).then_some(rows)
     };
     let rows = until("the row is written", written).await;
-    let late = [ErrorKind::Cancelled, ErrorKind::DeadlineExceeded].map(Status::Failed);
-    assert!(rows.iter().all(|row| late.contains(&row.status)), "{rows:?}");
+    assert!(rows.len() >= 2000, "{}", rows.len());
 }

@@ -197,7 +197,8 @@ async fn best_effort_goes_on_without_its_record_and_says_so() {
     assert!(kept.readiness.is_ready());
     let audit = kept.audit.clone();
     tokio::task::spawn_blocking(move || audit.end()).await.unwrap();
-    assert!((1..1000).contains(&whole(&kept.spool)));
+    // What is written together is dropped together.
+    assert!(whole(&kept.spool) < 1000);
 }
 
 #[tokio::test]
