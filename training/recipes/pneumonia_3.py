@@ -4,15 +4,18 @@ from ..chest.augment import Jitter
 from ..chest.loop import Plan
 from ..chest.networks import lite0
 
-SIDE = 224
+SIDE = 160
 NETWORK = lite0
 PLAN = Plan(
-    epochs=6,
+    epochs=5,
     batch_size=16,
     rate=4e-4,
     head_rate=2e-3,
     smoothing=0.02,
     ema=0.995,
+    # The stem and the first three blocks keep their ImageNet weights: they cost the most and change the least.
+    freeze_layers=18,
+    freeze_epochs=5,
     jitter=Jitter(
         degrees=10, shift=0.06, scale=0.15, aspect=0.2, brightness=0.12, contrast=0.3, sharpness=0.8, flip=0.5
     ),
