@@ -100,7 +100,13 @@ def _train(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     manifest, committed = evaluation.read_bundle(options.bundle)
-    dataset = recipes.loader(manifest["name"])(options.data)
+    if manifest["task"] == "segmentation":
+        from .chest import lung_recipe
+
+        lung_recipe.evaluate(options.bundle, manifest, committed, options.data, Path(".checkpoints/prepared"))
+        print("the committed figures repeat")
+        return 0
+    dataset = recipes.dataset(manifest, options.data)
     if dataset.digest != manifest["provenance"]["data_digest"]:
         print("note: not the bytes that the model was made with (another order, perhaps)", file=sys.stderr)
     rule, found = evaluation.Rule.of(manifest), []

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import prepared
-from ..data import Split
+from ..data import Dataset, Split
 from ..errors import TrainingError
 from . import files, patients
 from .loop import Rows
@@ -30,6 +30,11 @@ class Part:
         return len(self.images)
 
     @property
+    def patients(self) -> int:
+        """How many."""
+        return len({image.patient for image in self.images})
+
+    @property
     def labels(self) -> np.ndarray:
         """int64 [n]."""
         return np.array([image.label for image in self.images], np.int64)
@@ -38,9 +43,9 @@ class Part:
         """For the loop."""
         return Rows(self.pixels, self.labels)
 
-    def split(self) -> Split:
-        """For the evaluation: floats [n, 1, h, w], patients as units, bacteria and virus as subgroups."""
-        floats = self.pixels[:, None].astype(np.float32) / np.float32(255)
+    def split(self, channels: int = 1) -> Split:
+        """For the evaluation: floats [n, channels, h, w], patients as units, bacteria and virus as subgroups."""
+        floats = np.repeat(self.pixels[:, None].astype(np.float32) / np.float32(255), channels, axis=1)
         of = np.array([image.patient for image in self.images])
         return Split(floats, self.labels, of, np.array([image.group for image in self.images]))
 
@@ -52,11 +57,16 @@ class Collection:
     parts: dict[str, Part]
     digest: str
 
+    def measured(self, channels: int = 1) -> dict[str, Split]:
+        """What figures are given for, by name."""
+        parts = {"train folder, patients held out": "held_out", "published test folder": "test"}
+        return {name: self.parts[part].split(channels) for name, part in parts.items()}
+
 
 def load(folder: Path, steps: Sequence[dict], work: Path) -> Collection:
     """Read `folder/{train,test}/{NORMAL,PNEUMONIA}/`; `work` keeps the prepared images for the next time.
 
-    A second copy of an image counts once; one that stands under two patients is left out, as `hilum prepare` does.
+    An image that stands under two patients is left out, as `hilum prepare` does.
     """
     train, test = files.collection(folder)
     parts = patients.split(train)
@@ -75,9 +85,25 @@ def load(folder: Path, steps: Sequence[dict], work: Path) -> Collection:
 
 
 def _part(images: list[files.Radiograph], place: dict[str, int], made: prepared.Prepared) -> Part:
-    once = {image.sha256: image for image in images if image.sha256 in place}
-    if not once:
+    kept = [image for image in images if image.sha256 in place]
+    if not kept:
         raise TrainingError("none of a part's images was prepared; look at report.json beside the prepared images")
-    kept = list(once.values())
     at = [place[image.sha256] for image in kept]
     return Part(made.pixels[at], kept, [made.statistics[row] for row in at])
+
+
+def dataset(folder: Path, manifest: dict, work: Path = Path(".checkpoints/prepared")) -> Dataset:
+    """The measured parts for the bundle of `manifest`: held-out patients and the published test folder."""
+    steps = manifest["preprocess"]["step"]
+    kept = [step["op"] for step in steps].index("quantise8") + 1
+    side, channels = steps[kept - 2]["width"], manifest["model"]["input"][0]["shape"][1]
+    found = load(folder, steps[:kept], work / f"chest-{side}")
+    (name, held), (last, test) = found.measured(channels).items()
+    return ChestDataset("chest", held, test, found.digest, more={name: held, last: test})
+
+
+class ChestDataset(Dataset):
+    """A data set whose measured parts are `more` alone."""
+
+    def measured(self) -> dict[str, Split]:
+        return self.more

@@ -114,13 +114,14 @@ class Run:
         """The weights that are scored: the averaged ones where the plan averages."""
         return self.average or self.network
 
-    def train(self, training: Rows, validation: Rows, until: float | None = None) -> History:
-        """Run to the last epoch, to the end of patience, or to `until` (of `time.time`)."""
+    def train(self, training: Rows, validation: Rows, at_most: int | None = None) -> History:
+        """Run to the last epoch or to the end of patience; at most so many epochs of the plan, whose schedule stays."""
         if len(training) < self.plan.batch_size:
             raise TrainingError(f"{len(training)} images to train on are less than a batch of {self.plan.batch_size}")
         self._restore()
-        for epoch in range(len(self.history.auc), self.plan.epochs):
-            if self._out_of_patience() or (until is not None and time.time() > until):
+        last = min(self.plan.epochs, at_most or self.plan.epochs)
+        for epoch in range(len(self.history.auc), last):
+            if self._out_of_patience():
                 break
             started = time.monotonic()
             loss = self._epoch(training, epoch)
