@@ -39,7 +39,7 @@ test-proto: ## buf: lint of proto/, and nothing that breaks a client of proto/wi
 	@buf="$$(.ci/buf)" && if [ -z "$$buf" ]; then echo "skipped: neither buf nor npm is there"; \
 	else set -x && "$$buf" lint proto && "$$buf" breaking proto --against proto/wire.binpb; fi
 
-test-clients: onnxruntime ## tritonclient, KServe, grpcio, grpcurl, curl, promtool (HILUM_BIN=FILE: with that binary)
+test-clients: onnxruntime ## tritonclient, perf_analyzer, KServe, connect-es, curl, … (HILUM_BIN=FILE: with that binary)
 	$(if $(HILUM_BIN),,cargo build --locked)
 	@environment="$$(PYTHON=$(PYTHON) .ci/venv clients tests/clients/requirements.txt)" && set -x && \
 	"$$environment/bin/python" -m pytest tests/clients -q -rs
