@@ -204,3 +204,11 @@ def test_the_document_of_models_says_what_the_bundles_say():
     assert report.render(text) == text, "run `python -m training report`"
     # Every model has its table.
     assert {folder.parent.name for folder in BUNDLES} == set(re.findall(r"<!-- figures ([a-z0-9_]+) -->", text))
+
+
+def test_evaluation_is_pinned_like_training():
+    def pins(name: str) -> set[str]:
+        lines = (ROOT / "training" / name).read_text(encoding="utf-8").splitlines()
+        return {line for line in lines if line and not line.startswith("#")}
+
+    assert pins("requirements-evaluate.txt") < pins("requirements.txt")
