@@ -267,7 +267,10 @@ async fn configuration_and_statistics_are_those_of_grpc() {
     {
         let answer = get(server.http, path).await.json();
         let versions = answer["model_stats"].as_array().unwrap();
-        let champion = versions.iter().find(|stats| stats["version"] == "2").unwrap();
+        let champion = versions
+            .iter()
+            .find(|stats| stats["name"] == "mnist" && stats["version"] == "2")
+            .unwrap();
         let counts = [&champion["inference_count"], &champion["execution_count"]];
         assert_eq!(counts, [&json!(6), &json!(3)], "{path}: {champion}");
     }
