@@ -1,7 +1,7 @@
 # The commands of the house. Needed: the Rust toolchain, a C linker, Python 3 with pip or venv, make.
 PYTHON ?= python3
 # Suites that need real clients or servers, each a target of its own; `test-all` runs them after `test`.
-SUITES := test-proto test-clients test-examples test-imaging
+SUITES := test-proto test-clients test-examples test-imaging test-figures
 
 .PHONY: help run test test-all check bench bench-imaging fuzz onnxruntime test-models test-onnxruntime test-training $(SUITES)
 .NOTPARALLEL:
@@ -55,6 +55,12 @@ bench: onnxruntime ## what serving costs against what the machine can do (docs/b
 test-training: ## the training package on generated data; takes PyTorch and Keras, not in `test-all`
 	@environment="$$(PYTHON=$(PYTHON) .ci/venv training training/requirements.txt)" && set -x && \
 	"$$environment/bin/python" -m pytest training/tests -q -rs
+
+test-figures: ## the committed figures of mnist/1, all of them, on the real test images
+	@if [ -d $(DATA)/mnist ]; then \
+	environment="$$(PYTHON=$(PYTHON) .ci/venv figures training/requirements-evaluate.txt)" && set -x && \
+	"$$environment/bin/python" -m training evaluate models/mnist/1 --data $(DATA)/mnist; \
+	else echo "skipped: $(DATA)/mnist is not there (set HILUM_DATA)"; fi
 
 # The real images: what HILUM_DATA names, by default a folder beside the repository.
 DATA = $(or $(HILUM_DATA),../shared/data)
