@@ -57,7 +57,18 @@ def _parser() -> argparse.ArgumentParser:
     again.add_argument("bundle", type=Path, help="the bundle's folder")
     again.add_argument("--data", type=Path, required=True, metavar="DIR", help="the data set's folder")
     again.set_defaults(run=_refresh)
+    line = "make the tables of docs/models.md anew from the bundles' evaluation.json"
+    report = commands.add_parser("report", help=line, description=line)
+    report.set_defaults(run=_report)
     return parser
+
+
+def _report(_: argparse.Namespace) -> int:
+    from . import report
+
+    report.write()
+    print(f"written: {report.DOCUMENT}")
+    return 0
 
 
 def _add_recipe(parser: argparse.ArgumentParser, command: str) -> None:

@@ -151,7 +151,7 @@ def _decision(manifest: dict, figured: dict) -> str:
         parts.append(rule)
     if tried := figured.get("out_of_distribution"):
         lines = [
-            f"Out-of-distribution gate: {tried['score']}, at most {tried['threshold']} ({tried['rule']}). Share "
+            f"Out-of-distribution gate: {tried['score']}, at most {tried['threshold']:.6g} ({tried['rule']}). Share "
             "refused of other images, and what an energy score would refuse at the same rate of good ones:",
             "",
             "| images | n | refused | by energy |",

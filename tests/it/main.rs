@@ -23,6 +23,7 @@ mod process;
 mod protocol;
 mod rest;
 mod rest_bad_input;
+mod rest_extensions;
 mod rows;
 mod settings;
 mod shapes;

@@ -23,6 +23,7 @@ _MODULES = {
     "cifar10-1": ("cifar10_1", "Keras CNN for CIFAR-10"),
     "cifar10-2": ("cifar10_2", "the best CNN for CIFAR-10, with maps"),
     "cifar10-3": ("cifar10_3", "a small VGG for CIFAR-10"),
+    "cifar10-alexnet": ("cifar10_alexnet", "AlexNet scaled to 32 × 32, for comparison only"),
     "lung_field-1": ("lung_field_1", "small U-Net for the lung fields of chest radiographs"),
     "pneumonia-1": ("pneumonia_1", "Keras CNN for children's chest radiographs"),
     "pneumonia-2": ("pneumonia_2", "DenseNet-121 for children's chest radiographs"),
