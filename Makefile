@@ -3,7 +3,7 @@ PYTHON ?= python3
 # Suites that need real clients or servers, each a target of its own; `test-all` runs them after `test`.
 SUITES := test-proto test-clients test-examples test-imaging test-figures
 
-.PHONY: help run test test-all check bench bench-imaging fuzz onnxruntime test-models test-onnxruntime test-training $(SUITES)
+.PHONY: help run test test-all check bench bench-overload bench-imaging fuzz onnxruntime test-models test-onnxruntime test-training $(SUITES)
 .NOTPARALLEL:
 
 help: ## this list
@@ -51,6 +51,10 @@ test-examples: onnxruntime ## each of examples/ against a real server (HILUM_BIN
 
 bench: onnxruntime ## what serving costs against what the machine can do (docs/benchmarks.md); takes minutes
 	cargo bench --locked --bench serving
+
+bench-overload: onnxruntime ## goodput at twice the saturating rate; takes minutes
+	cargo build --locked --release --bin hilum
+	$(PYTHON) benches/overload.py $(or $(CARGO_TARGET_DIR),target)/release/hilum
 
 test-training: ## the training package on generated data; takes PyTorch and Keras, not in `test-all`
 	@environment="$$(PYTHON=$(PYTHON) .ci/venv training training/requirements.txt)" && set -x && \

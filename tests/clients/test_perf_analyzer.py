@@ -53,6 +53,7 @@ def inputs(tmp_path_factory) -> str:
         ("http", ["--sync", "--concurrency-range", "2"]),
         ("http", ["--async", "--concurrency-range", "4"]),
         ("http", ["--async", "-b", "8", "--concurrency-range", "2"]),
+        ("http", ["--shared-memory", "system", "--output-shared-memory-size", "4096", "--concurrency-range", "2"]),
         ("http", ["--request-rate-range", "50", "--request-distribution", "constant"]),
         ("http", ["--input-data", "INPUTS", "--input-tensor-format", "json", "--output-tensor-format", "json"]),
     ],
