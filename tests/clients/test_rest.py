@@ -130,7 +130,7 @@ def test_tensors_pass_through_system_shared_memory(client, images, expected):
         output.set_shared_memory(names[1], sizes[1])
         result = client("infer", "mnist", [image], outputs=[output])
         told = result.get_output(NAME)
-        assert told["parameters"] == {"shared_memory_region": names[1], "shared_memory_byte_size": sizes[1]}
+        assert told == {"name": NAME, "datatype": "FP32", "shape": [len(images), 10]}
         scores = shared_memory.get_contents_as_numpy(regions[1], np.float32, told["shape"])
         np.testing.assert_allclose(scores, expected("2", images), rtol=0, atol=TOLERANCE)
         client("unregister_system_shared_memory", names[0])

@@ -83,7 +83,8 @@ struct Answer<'a> {
 struct Output<'a> {
     tensor: &'a InferOutputTensor,
     bytes: &'a Bytes,
-    /// Whether the elements lie in shared memory, so that the body has neither data nor a size.
+    /// Whether the elements lie in shared memory. The body then has neither data nor parameters:
+    /// Triton's C++ client takes parameters to hold a size of binary data.
     in_memory: bool,
     binary: bool,
 }
@@ -137,7 +138,7 @@ impl Serialize for Output<'_> {
         map.serialize_entry("name", &tensor.name)?;
         map.serialize_entry("datatype", &tensor.datatype)?;
         map.serialize_entry("shape", &tensor.shape)?;
-        if own.is_some() || !tensor.parameters.is_empty() {
+        if own.is_some() || !(self.in_memory || tensor.parameters.is_empty()) {
             map.serialize_entry("parameters", &Parameters { given: &tensor.parameters, own })?;
         }
         if let (false, false, Some(datatype)) = (self.binary, self.in_memory, datatype) {
