@@ -105,8 +105,10 @@ async fn statistics_agree_with_each_other_and_with_what_was_asked() {
     // Version 1 has done nothing; without a version all are told, without a name all models.
     let both = statistics_of(&server, "mnist", "").await;
     let versions: Vec<_> = both.iter().map(|s| (&*s.version, s.inference_count)).collect();
-    assert_eq!(versions, [("1", 0), ("2", rows)]);
-    assert_eq!(statistics_of(&server, "", "").await, both);
+    assert_eq!(versions[..2], [("1", 0), ("2", rows)]);
+    let mut all = statistics_of(&server, "", "").await;
+    all.retain(|stats| stats.name == "mnist");
+    assert_eq!(all, both);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
