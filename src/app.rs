@@ -4,6 +4,7 @@
 //! load while the probes already answer.
 //! This file must never hold a rule of its own beyond the order of start and end.
 
+mod audit;
 mod images;
 mod listeners;
 mod running;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
+use crate::audit::{Audit, AuditStartError};
 use crate::catalog::{Catalog, CatalogError, CatalogParts, CatalogSettings, ModelControl};
 use crate::config::Config;
 use crate::engine::library::{self, LibraryError};
@@ -72,6 +74,9 @@ pub enum AppError {
     /// The metrics are declared wrongly: a bug of the build.
     #[error("metrics: {0}")]
     Metrics(String),
+    /// The record cannot be kept.
+    #[error(transparent)]
+    Audit(#[from] AuditStartError),
     /// Traces cannot be sent.
     #[error(transparent)]
     Traces(#[from] TracesError),
@@ -95,11 +100,19 @@ pub struct Core {
 }
 
 impl Core {
-    /// Loads ONNX Runtime and looks that the models' folder can be read.
+    /// Loads ONNX Runtime and looks that the models' folder can be read. Answers are not written down:
+    /// nobody is served.
     ///
     /// # Errors
     /// What is missing and how to mend it.
     pub fn build(config: &Config) -> Result<Self, AppError> {
+        Self::with_audit(config, |_| Ok(Audit::off()))
+    }
+
+    fn with_audit(
+        config: &Config,
+        audit: impl FnOnce(&audit::AuditParts<'_>) -> Result<Audit, AuditStartError>,
+    ) -> Result<Self, AppError> {
         let runtime = library::load(config.engine.onnxruntime.as_deref())?;
         require_providers(&config.engine.providers)?;
         let metrics = Metrics::new().map_err(|error| AppError::Metrics(error.to_string()))?;
@@ -139,8 +152,14 @@ impl Core {
         let catalog = Catalog::new(settings, parts);
         let admission = Admission::new(config.limits.max_inflight_requests.get(), shutdown.clone());
         let images = images::journey(config, cores, &clock, &metrics)?;
-        let pipeline =
-            Pipeline::new(catalog, admission, images, Arc::clone(&clock), metrics.clone());
+        let audit = audit(&audit::AuditParts {
+            config,
+            clock: &clock,
+            metrics: &metrics,
+            readiness: &readiness,
+        })?;
+        let (clock_too, metrics_too) = (Arc::clone(&clock), metrics.clone());
+        let pipeline = Pipeline::new(catalog, admission, images, audit, clock_too, metrics_too);
         Ok(Self { pipeline, readiness, shutdown, clock, metrics })
     }
 }
@@ -152,6 +171,7 @@ pub struct App {
     api: HttpService,
     probes: ProbeParts,
     catalog: Catalog,
+    audit: Audit,
     readiness: Readiness,
     shutdown: Shutdown,
     limits: ConnectionLimits,
@@ -168,9 +188,9 @@ impl App {
     /// # Errors
     /// What is missing and how to mend it.
     pub fn build(config: &Config, listeners: Listeners) -> Result<Self, AppError> {
-        let core = Core::build(config)?;
+        let core = Core::with_audit(config, audit::start)?;
         let Core { pipeline, readiness, shutdown, clock, metrics } = core;
-        let catalog = pipeline.catalog().clone();
+        let (catalog, audit) = (pipeline.catalog().clone(), pipeline.audit().clone());
         let traces = Traces::new(&trace_settings(config), &metrics, Arc::clone(&clock))?;
         let memory = SharedMemory::new(config.server.shared_memory_callers());
         let kept = images::repeats(config);
@@ -210,6 +230,7 @@ impl App {
             grpc,
             probes: ProbeParts { readiness: readiness.clone(), metrics },
             catalog,
+            audit,
             readiness,
             shutdown,
             limits: connection_limits(config),
@@ -284,6 +305,7 @@ impl App {
         ));
         Running {
             catalog,
+            audit: self.audit,
             readiness,
             shutdown,
             loading,

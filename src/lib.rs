@@ -23,6 +23,8 @@ pub mod batcher;
 
 pub mod bundle;
 
+pub mod audit;
+
 pub mod catalog;
 
 pub mod pipeline;

@@ -69,6 +69,7 @@ pub async fn hilum(folder: &Path, max_batch: usize) -> Result<Process, Failure> 
         .args(["--metrics-address", &format!("127.0.0.1:{metrics}")])
         .arg("--models")
         .arg(folder)
+        .env("HILUM__AUDIT__SPOOL_DIR", env!("CARGO_TARGET_TMPDIR"))
         .env("HILUM__TELEMETRY__LOG_FILTER", "warn");
     let process = Process::start(&mut command, port)?;
     crate::ready(&process.address()).await?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
+use crate::audit::Audit;
 use crate::catalog::Catalog;
 use crate::lifecycle::{Readiness, Shutdown};
 use crate::telemetry::Traces;
@@ -18,6 +19,7 @@ const PROBES_END: Duration = Duration::from_millis(200);
 /// The service while it serves.
 pub(super) struct Running {
     pub(super) catalog: Catalog,
+    pub(super) audit: Audit,
     pub(super) readiness: Readiness,
     pub(super) shutdown: Shutdown,
     pub(super) loading: JoinHandle<()>,
@@ -60,6 +62,14 @@ impl Running {
         let engines = tokio::task::spawn_blocking(move || catalog.stop());
         if tokio::time::timeout_at(end, engines).await.is_err() {
             tracing::warn!("a run of a model outlasts the bound and is left behind");
+        }
+        // Every answer has left: what is left to write are refusals and the seal.
+        let audit = self.audit;
+        let sealed = tokio::task::spawn_blocking(move || audit.end());
+        if tokio::time::timeout_at(end, sealed).await.is_err() {
+            tracing::error!(
+                "the audit's disk outlasts the bound; the next process seals its segment"
+            );
         }
         // The last spans are those of the last runs; the probes' end keeps its share of the bound.
         let left = end.saturating_duration_since(Instant::now()).saturating_sub(PROBES_END);

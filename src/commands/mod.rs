@@ -3,6 +3,7 @@
 //! A command parses its flags, calls the room that does the work and prints the result.
 //! This room must never hold logic that a library user would miss.
 
+mod audit;
 mod bench;
 mod bundle;
 mod completions;
@@ -47,6 +48,7 @@ enum Command {
     Doctor(doctor::Doctor),
     Prepare(prepare::Prepare),
     Bundle(bundle::BundleCommand),
+    Audit(audit::AuditCommand),
     Completions(completions::Completions),
     Man(completions::Man),
 }
@@ -71,6 +73,7 @@ impl Cli {
             Command::Doctor(doctor) => doctor.run(),
             Command::Prepare(prepare) => prepare.run(),
             Command::Bundle(bundle) => bundle.run(),
+            Command::Audit(audit) => audit.run(),
             Command::Completions(completions) => completions.run(),
             Command::Man(man) => man.run(),
         }

@@ -3,12 +3,14 @@
 //! It is read whole and checked whole before anything starts; a problem names its key.
 //! This room must never start, open or connect to anything.
 
+mod audit;
 mod limits;
 mod load;
 mod pipeline;
 mod reference;
 mod tree;
 
+pub use audit::AuditConfig;
 pub use limits::LimitsConfig;
 pub use load::{ConfigError, ENVIRONMENT_PREFIX, Overrides, load};
 pub use pipeline::PipelineConfig;

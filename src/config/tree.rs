@@ -8,6 +8,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::audit::AuditConfig;
 use super::limits::{LimitsConfig, non_zero};
 use super::pipeline::PipelineConfig;
 use http::HeaderValue;
@@ -15,6 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::ModelControl;
+use crate::domain::Digest;
 use crate::engine::Provider;
 use crate::rpc::Compression;
 use crate::shared_memory::Callers;
@@ -34,6 +36,8 @@ pub struct Config {
     pub engine: EngineConfig,
     /// The journey of images.
     pub pipeline: PipelineConfig,
+    /// The record of every answer (docs/audit.md).
+    pub audit: AuditConfig,
     /// What the service says about itself.
     pub telemetry: TelemetryConfig,
 }
@@ -74,6 +78,9 @@ pub struct ServerConfig {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub shutdown_timeout: Duration,
+    /// The digest of the container image that serves, `sha256:` and 64 hexadecimal digits: each record
+    /// names it. Empty: unknown.
+    pub image_digest: String,
 }
 
 impl Default for ServerConfig {
@@ -89,6 +96,7 @@ impl Default for ServerConfig {
             allow_plaintext: false,
             drain_grace: Duration::from_secs(15),
             shutdown_timeout: Duration::from_secs(28),
+            image_digest: String::new(),
         }
     }
 }
@@ -106,6 +114,11 @@ pub enum SharedMemoryPolicy {
 }
 
 impl ServerConfig {
+    /// `image_digest` as a value.
+    pub fn image_digest(&self) -> Option<Digest> {
+        self.image_digest.strip_prefix("sha256:")?.parse().ok()
+    }
+
     /// Who may register shared memory.
     pub fn shared_memory_callers(&self) -> Callers {
         let is_local = self.grpc_address.ip().is_loopback() && self.http_address.ip().is_loopback();
@@ -271,6 +284,12 @@ impl Config {
                 server.drain_grace, server.shutdown_timeout
             ));
         }
+        if !server.image_digest.is_empty() && server.image_digest().is_none() {
+            problems.push(format!(
+                "server.image_digest = \"{}\" is not sha256: and 64 hexadecimal digits",
+                server.image_digest.escape_debug()
+            ));
+        }
         let limits = &self.limits;
         if limits.body_timeout.is_zero() {
             problems.push("limits.body_timeout: above 0".to_owned());
@@ -288,6 +307,7 @@ impl Config {
             problems.push("models.directory is empty; name a folder".to_owned());
         }
         problems.extend(self.pipeline.problems());
+        problems.extend(self.audit.problems());
         problems.extend(self.telemetry.problems());
         problems
     }

@@ -18,6 +18,10 @@ pub enum Decision {
 }
 
 impl Decision {
+    /// Every decision.
+    pub const ALL: [Decision; 4] =
+        [Decision::Positive, Decision::Negative, Decision::Abstain, Decision::Rejected];
+
     /// The decision as answers and records write it.
     pub const fn name(self) -> &'static str {
         match self {

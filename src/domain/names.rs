@@ -171,15 +171,28 @@ impl FromStr for VersionSelector {
 pub enum Route {
     /// The alias `champion`.
     Champion,
+    /// A share of the champion's requests that a candidate answers.
+    Canary,
+    /// A copy of a request, whose answer is not returned.
+    Shadow,
+    /// A canary's request asked of the champion too, whose answer is not returned.
+    Mirror,
     /// The caller named the version.
     Pinned,
 }
 
 impl Route {
+    /// Every route.
+    pub const ALL: [Route; 5] =
+        [Route::Champion, Route::Canary, Route::Shadow, Route::Mirror, Route::Pinned];
+
     /// The label of metrics and records.
     pub const fn name(self) -> &'static str {
         match self {
             Route::Champion => "champion",
+            Route::Canary => "canary",
+            Route::Shadow => "shadow",
+            Route::Mirror => "mirror",
             Route::Pinned => "pinned",
         }
     }

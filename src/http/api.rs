@@ -30,9 +30,10 @@ use crate::telemetry::{TraceContext, Traces};
 /// How long a browser may remember the answer to its preflight.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(600);
 /// What a script may read of an answer beside the headers that it always may.
-const EXPOSED: [&str; 8] = [
+const EXPOSED: [&str; 9] = [
     oip::REQUEST_ID,
     oip::MODEL_VERSION,
+    oip::AUDIT_ID,
     oip::SERVER_TIMING,
     "inference-header-content-length",
     "retry-after",

@@ -11,6 +11,7 @@ use super::{
     Delivery, InferDefaults, OipError, fetch_inputs, infer_request, infer_response,
     uses_shared_memory,
 };
+use crate::audit::AuditId;
 use crate::catalog::image_base;
 use crate::domain::{ErrorKind, Fault, ModelName, ModelVersion};
 use crate::pipeline::{
@@ -32,6 +33,8 @@ pub struct InferAnswer {
     pub version: ModelVersion,
     /// Where the time went.
     pub timing: Timing,
+    /// The number of its record; `None` where nothing is written down.
+    pub audit_id: Option<AuditId>,
 }
 
 impl InferAnswer {
@@ -109,6 +112,7 @@ pub async fn infer(
     let (mut prediction, notice) = asked.answered(pipeline).await?;
     delivery.classify(&mut prediction)?;
     let (version, timing) = (prediction.version, prediction.timing);
+    let audit_id = prediction.audit_id;
     let mut message = infer_response(prediction, id);
     if !notice.is_empty() {
         let notice =
@@ -123,7 +127,7 @@ pub async fn infer(
         })
         .await?;
     }
-    Ok(InferAnswer { message, version, timing })
+    Ok(InferAnswer { message, version, timing, audit_id })
 }
 
 /// What a message asks for, by the form of the name.

@@ -13,6 +13,8 @@ use crate::pipeline::Timing;
 pub const REQUEST_ID: &str = "x-request-id";
 /// The header of the version that answered.
 pub const MODEL_VERSION: &str = "x-model-version";
+/// The header of the number of the answer's record.
+pub const AUDIT_ID: &str = "x-audit-id";
 /// The header that says where the time went (W3C Server Timing).
 pub const SERVER_TIMING: &str = "server-timing";
 

@@ -69,7 +69,8 @@ pub fn image_request(
         overlay: wants(OVERLAY),
         ..ClassifyOptions::default()
     };
-    let InferDefaults { edge, deadline, trace } = defaults;
+    let caller = defaults.caller();
+    let InferDefaults { edge, deadline, trace, .. } = defaults;
     let request = ClassifyRequest {
         model,
         version,
@@ -80,6 +81,7 @@ pub fn image_request(
         priority,
         edge,
         trace,
+        caller,
     };
     Ok((request, outputs))
 }
@@ -140,6 +142,7 @@ pub fn image_prediction(
         labels: Arc::clone(&answers.labels),
         has_rows: true,
         timing,
+        audit_id: answers.audit_id.parse().ok(),
     })
 }
 

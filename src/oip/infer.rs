@@ -4,13 +4,14 @@
 //! This file must never accept raw and typed contents in one request.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::{OipError, contents, shown};
 use crate::domain::{DataType, Tensor, TensorError, checked_elements, display_shape};
-use crate::pipeline::{NamedTensor, PredictRequest, Prediction, Priority};
+use crate::pipeline::{Caller, NamedTensor, PredictRequest, Prediction, Priority};
 use crate::proto::inference::infer_parameter::ParameterChoice;
 use crate::proto::inference::model_infer_request::InferInputTensor;
 use crate::proto::inference::model_infer_response::InferOutputTensor;
@@ -26,6 +27,15 @@ pub struct InferDefaults {
     pub deadline: Option<Instant>,
     /// Where the request stands in its trace.
     pub trace: TraceContext,
+    /// The request's id.
+    pub request_id: Arc<str>,
+}
+
+impl InferDefaults {
+    /// Who asks, for the record.
+    pub(super) fn caller(&self) -> Caller {
+        Caller { request_id: Arc::clone(&self.request_id), study_id: None }
+    }
 }
 
 /// The request that a message asks for.
@@ -42,8 +52,20 @@ pub fn infer_request(
     let timeout = timeout(&message.parameters)?;
     let priority = priority(&message.parameters)?;
     let inputs = named_inputs(message)?;
-    let InferDefaults { edge, deadline, trace } = defaults;
-    Ok(PredictRequest { model, version, inputs, outputs, deadline, timeout, priority, edge, trace })
+    let caller = defaults.caller();
+    let InferDefaults { edge, deadline, trace, .. } = defaults;
+    Ok(PredictRequest {
+        model,
+        version,
+        inputs,
+        outputs,
+        deadline,
+        timeout,
+        priority,
+        edge,
+        trace,
+        caller,
+    })
 }
 
 /// The inputs of a message with their contents.

@@ -26,7 +26,7 @@ use crate::domain::{ErrorKind, Fault, NameError, TensorError};
 pub use admin::NotLocal;
 pub use delivery::{Delivery, fetch_inputs, uses_shared_memory};
 pub use exchange::{InferAnswer, InferError, infer};
-pub use headers::{MODEL_VERSION, REQUEST_ID, SERVER_TIMING, request_id, server_timing};
+pub use headers::{AUDIT_ID, MODEL_VERSION, REQUEST_ID, SERVER_TIMING, request_id, server_timing};
 pub use infer::{InferDefaults, infer_request, infer_response};
 pub use lookup::{LookupError, Served, loaded};
 pub use metadata::{PLATFORM, model_metadata, model_ready, model_selector, server_metadata};

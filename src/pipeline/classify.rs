@@ -18,9 +18,12 @@ use futures::{StreamExt as _, stream};
 
 pub use answer::{ClassScore, Classification, Explanation, ImageTiming};
 pub use lungs::Segmentation;
+pub(super) use outputs::{Roles, RowTensors, floats};
 use row::Journey;
+pub(super) use row::within;
 
-use super::{Count, Pipeline, PredictError, Priority};
+use super::account::{Account, Inputs};
+use super::{Caller, Count, Pipeline, PredictError, Priority};
 use crate::catalog::{LoadedVersion, Resolved};
 use crate::domain::{Digest, ModelName, ModelVersion, Route, VersionSelector};
 use crate::imaging::DecodeLimits;
@@ -61,6 +64,8 @@ pub struct ClassifyRequest {
     pub edge: Edge,
     /// Where it stands in its trace.
     pub trace: TraceContext,
+    /// Who asks.
+    pub caller: Caller,
 }
 
 /// What is wanted of each image.
@@ -134,7 +139,7 @@ pub struct Classifications {
     pub labels: Arc<[String]>,
     /// The bundle's notice; empty where it has none.
     pub notice: String,
-    /// The number of the record of these answers; empty while there is none.
+    /// The number of the record of these answers; empty where nothing is written down.
     pub audit_id: String,
     /// The threshold of the decisions, on the calibrated score.
     pub threshold: f64,
@@ -184,7 +189,7 @@ impl Pipeline {
         let mut count = Count { metrics, edge, begun, clock: &*self.clock, done: false };
         let result = match resolved {
             Ok(resolved) => self.classified(resolved, request, begun).await,
-            Err(error) => Err(error.into()),
+            Err(error) => Err(self.unaccounted(error.into())),
         };
         count.end(&result);
         result
@@ -202,8 +207,11 @@ impl Pipeline {
         if trace.is_on() {
             trace.step(TraceStep::Admit, begun, self.clock.now());
         }
-        let (_place, journey) = admitted?;
+        let (_place, journey) = admitted.map_err(|error| self.unaccounted(error))?;
         trace.model(&version.metrics, request.images.len());
+        let files = Inputs::Files(request.images.clone());
+        let times = (begun, request.deadline);
+        let account = self.account((&version, route), &request.caller, &trace, files, times);
         let single = request.images.len() == 1;
         let journey = &journey;
         let mut answers = stream::iter(request.images.into_iter().enumerate())
@@ -213,10 +221,35 @@ impl Pipeline {
             })
             .buffered(ROWS_AT_ONCE);
         let mut rows = Vec::new();
+        let mut failed = None;
         while let Some(row) = answers.next().await {
-            rows.push(row?);
+            match row {
+                Ok(row) => rows.push(row),
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
         }
         drop(answers);
+        let audit_id = account.as_ref().map(Account::audit_id);
+        match (account, failed) {
+            (None, None) => {}
+            (None, Some(error)) => return Err(error),
+            (Some(account), Some(error)) => {
+                account.failed(&error).await?;
+                return Err(error);
+            }
+            (Some(account), None) => {
+                account
+                    .answered(|place, record| {
+                        if let Some(row) = rows.get(place) {
+                            row.tell(record);
+                        }
+                    })
+                    .await?;
+            }
+        }
         Ok(Classifications {
             model: version.name.clone(),
             version: version.version,
@@ -224,7 +257,7 @@ impl Pipeline {
             route,
             labels: Arc::clone(&version.labels),
             notice: journey.manifest().intended_use.notice.clone(),
-            audit_id: String::new(),
+            audit_id: audit_id.map(|id| id.to_string()).unwrap_or_default(),
             threshold: journey.manifest().postprocess.threshold,
             rows,
             total: self.clock.now().saturating_duration_since(begun),
@@ -240,6 +273,7 @@ impl Pipeline {
         if request.deadline.is_some_and(|deadline| deadline <= begun) {
             return Err(PredictError::DeadlineExceeded);
         }
+        self.audit.check()?;
         let place = self.admission.enter()?;
         request.options.check()?;
         if request.images.is_empty() {

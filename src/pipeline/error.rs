@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::audit::AuditError;
 use crate::batcher::BatchError;
 use crate::catalog::CatalogError;
 use crate::domain::{ErrorKind, Fault, ModelName, ModelVersion};
@@ -90,6 +91,9 @@ pub enum PredictError {
     /// The bundle does not do what it says: a fault of ours.
     #[error("{0}")]
     Broken(String),
+    /// The record of the answer cannot be written, so that there is no answer.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// Every place is taken.
     #[error("{limit} requests are in flight, which is the limit; try again")]
     TooManyRequests {
@@ -148,6 +152,7 @@ impl Fault for PredictError {
             | PredictError::NoExplanation { .. }
             | PredictError::Segmentation { .. } => ErrorKind::FailedPrecondition,
             PredictError::Broken(_) => ErrorKind::Internal,
+            PredictError::Audit(error) => error.kind(),
             PredictError::TooManyRequests { .. } => ErrorKind::Overloaded,
             PredictError::Closing => ErrorKind::Unavailable,
             PredictError::DeadlineExceeded => ErrorKind::DeadlineExceeded,
@@ -168,6 +173,7 @@ impl Fault for PredictError {
             PredictError::NoExplanation { .. } => "EXPLAIN_UNAVAILABLE",
             PredictError::Segmentation { .. } => "SEGMENTATION_UNAVAILABLE",
             PredictError::Broken(_) => "BUNDLE_BROKEN",
+            PredictError::Audit(error) => error.reason(),
             PredictError::TooManyRequests { .. } => "TOO_MANY_REQUESTS",
             PredictError::Closing => "SHUTTING_DOWN",
             PredictError::DeadlineExceeded => self.kind().name(),
@@ -190,6 +196,7 @@ impl Fault for PredictError {
         match self {
             PredictError::Batch(error) => error.retry_after(),
             PredictError::Decode(error) => error.retry_after(),
+            PredictError::Audit(error) => error.retry_after(),
             PredictError::TooManyRequests { .. } => Some(Duration::from_millis(50)),
             _ => None,
         }

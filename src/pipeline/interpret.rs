@@ -50,13 +50,21 @@ pub struct Interpretation {
     pub rejections: Vec<Warning>,
 }
 
-/// Interprets one image's outputs as `manifest` says.
-pub fn interpret(
-    manifest: &Manifest,
-    outputs: &RowOutputs<'_>,
-    quality: &ImageQuality,
-) -> Interpretation {
-    let post = &manifest.postprocess;
+/// A model's scores, without what is known of the image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scored {
+    /// The model's own scores, in the order of the labels.
+    pub raw: Vec<f64>,
+    /// The calibrated ones.
+    pub calibrated: Vec<f64>,
+    /// The label's place.
+    pub label: usize,
+    /// The calibrated score that the label was chosen by.
+    score: f64,
+}
+
+/// The scores of one row, and its label, as `manifest` says.
+pub fn scored(manifest: &Manifest, outputs: &RowOutputs<'_>) -> Scored {
     let (raw, calibrated) = match manifest.task {
         Task::Binary => binary(manifest, outputs),
         Task::Multiclass | Task::Segmentation => several(manifest, outputs),
@@ -66,10 +74,21 @@ pub fn interpret(
     let judged = if manifest.task == Task::Binary { positive } else { best };
     let score = calibrated.get(judged).copied().unwrap_or(f64::NAN);
     let label = match manifest.task {
-        Task::Binary if score >= post.threshold => positive,
+        Task::Binary if score >= manifest.postprocess.threshold => positive,
         Task::Binary => 0,
         Task::Multiclass | Task::Segmentation => best,
     };
+    Scored { raw, calibrated, label, score }
+}
+
+/// Interprets one image's outputs as `manifest` says.
+pub fn interpret(
+    manifest: &Manifest,
+    outputs: &RowOutputs<'_>,
+    quality: &ImageQuality,
+) -> Interpretation {
+    let post = &manifest.postprocess;
+    let Scored { raw, calibrated, label, score } = scored(manifest, outputs);
     let mut rejections = manifest
         .reject
         .as_ref()

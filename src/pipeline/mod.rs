@@ -4,12 +4,14 @@
 //! they take plain values of the domain and give plain values back.
 //! This room must never know by which protocol a request came.
 
+mod account;
 mod admission;
 mod classify;
 mod decode_pool;
 mod error;
 mod idempotency;
 pub mod interpret;
+mod tensor_rows;
 mod tensors;
 
 use std::sync::Arc;
@@ -17,13 +19,18 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::audit::{Audit, AuditId};
 pub use crate::batcher::Priority;
 use crate::batcher::{BatchRequest, Pending};
+use account::{Account, Inputs};
+use tensor_rows::TensorRows;
+
 use crate::catalog::{Catalog, LoadedVersion, Resolved};
 use crate::domain::{Digest, Fault as _, ModelName, ModelVersion, Route, Tensor, VersionSelector};
 use crate::lifecycle::Clock;
 use crate::telemetry::{Edge, Metrics, ModelMetrics, TraceContext, TraceStep};
 
+pub use account::Caller;
 pub use admission::{Admission, Arrival};
 pub use classify::{
     ClassScore, Classification, Classifications, ClassifyOptions, ClassifyRequest, Explanation,
@@ -65,6 +72,8 @@ pub struct PredictRequest {
     pub edge: Edge,
     /// Where it stands in its trace.
     pub trace: TraceContext,
+    /// Who asks.
+    pub caller: Caller,
 }
 
 /// The answer.
@@ -86,6 +95,8 @@ pub struct Prediction {
     pub has_rows: bool,
     /// Where the time went.
     pub timing: Timing,
+    /// The number of its record; `None` where nothing is written down.
+    pub audit_id: Option<AuditId>,
 }
 
 /// Where the time of a prediction went.
@@ -114,6 +125,7 @@ pub struct Pipeline {
     admission: Admission,
     pool: DecodePool,
     images: ImageSettings,
+    audit: Audit,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
 }
@@ -124,10 +136,16 @@ impl Pipeline {
         catalog: Catalog,
         admission: Admission,
         (pool, images): (DecodePool, ImageSettings),
+        audit: Audit,
         clock: Arc<dyn Clock>,
         metrics: Metrics,
     ) -> Self {
-        Self { catalog, admission, pool, images, clock, metrics }
+        Self { catalog, admission, pool, images, audit, clock, metrics }
+    }
+
+    /// Where its answers are written down.
+    pub fn audit(&self) -> &Audit {
+        &self.audit
     }
 
     /// The models that it serves.
@@ -154,7 +172,7 @@ impl Pipeline {
         let mut count = Count { metrics: counted, edge, begun, clock: &*self.clock, done: false };
         let result = match resolved {
             Ok(resolved) => self.run(resolved, request, begun).await,
-            Err(error) => Err(error.into()),
+            Err(error) => Err(self.unaccounted(error.into())),
         };
         count.end(&result);
         result
@@ -168,6 +186,13 @@ impl Pipeline {
     /// Counts a request that an edge refused before it could be predicted.
     pub fn refused(&self, edge: Edge, fault: &dyn crate::domain::Fault) {
         self.metrics.no_model().answered(edge, Err(fault.kind()), Duration::ZERO);
+        self.audit.refused(fault);
+    }
+
+    /// Counts a request that was not let in, for the record.
+    fn unaccounted(&self, error: PredictError) -> PredictError {
+        self.audit.refused(&error);
+        error
     }
 
     async fn run(
@@ -178,27 +203,42 @@ impl Pipeline {
     ) -> Result<Prediction, PredictError> {
         let Resolved { version, route } = resolved;
         let (trace, deadline) = (request.trace.clone(), request.deadline);
+        let caller = request.caller.clone();
         let admitted = self.admit(&version, request, begun);
         if trace.is_on() {
             trace.step(TraceStep::Admit, begun, self.clock.now());
         }
-        let Admitted { _place, wanted, pending } = admitted?;
-        let answer = match deadline {
-            None => pending.await?,
-            Some(deadline) => tokio::time::timeout_at(deadline.into(), pending)
-                .await
-                .map_err(|_| PredictError::DeadlineExceeded)??,
+        let Admitted { _place, inputs, wanted, pending } =
+            admitted.map_err(|error| self.unaccounted(error))?;
+        // Hashed while the model runs.
+        let inputs = Inputs::Tensors(inputs, version.max_batch > 0);
+        let times = (begun, deadline);
+        let account = self.account((&version, route), &caller, &trace, inputs, times);
+        let answer = match classify::within(deadline, pending).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                if let Some(account) = account {
+                    account.failed(&error).await?;
+                }
+                return Err(error);
+            }
         };
         version.metrics.statistics().served(answer.queue, answer.compute);
-        let total = self.clock.now().saturating_duration_since(begun);
-        let timing = Timing {
+        let mut timing = Timing {
             queue: answer.queue,
             infer: answer.compute.input + answer.compute.infer,
-            total,
             batch_rows: answer.batch_rows,
             ..Timing::default()
         };
-        Ok(prediction(&version, route, wanted.arrange(answer.outputs), timing))
+        let audit_id = account.as_ref().map(Account::audit_id);
+        if let Some(account) = account {
+            let rows = TensorRows::of(&version, wanted.set, &answer);
+            account.answered(|place, record| rows.tell(place, record)).await?;
+        }
+        timing.total = self.clock.now().saturating_duration_since(begun);
+        let mut answered = prediction(&version, route, wanted.arrange(answer.outputs), timing);
+        answered.audit_id = audit_id;
+        Ok(answered)
     }
 
     fn admit(
@@ -210,12 +250,17 @@ impl Pipeline {
         if request.deadline.is_some_and(|deadline| deadline <= begun) {
             return Err(PredictError::DeadlineExceeded);
         }
+        self.audit.check()?;
         let place = self.admission.enter()?;
         let inputs = tensors::inputs(version, request.inputs)?;
-        let wanted = tensors::outputs(version, &request.outputs)?;
+        let mut wanted = tensors::outputs(version, &request.outputs)?;
+        if self.audit.is_on() {
+            // What the record tells of an answer is told whatever the caller wanted to see.
+            wanted.set = wanted.set.union(TensorRows::outputs(version));
+        }
         request.trace.model(&version.metrics, inputs.first().map_or(1, Tensor::rows));
         let batch = BatchRequest {
-            inputs,
+            inputs: inputs.clone(),
             outputs: wanted.set,
             deadline: request.deadline,
             priority: request.priority,
@@ -223,13 +268,14 @@ impl Pipeline {
             alone: self.admission.is_alone(),
         };
         let pending = version.batcher().submit(batch)?;
-        Ok(Admitted { _place: place, wanted, pending })
+        Ok(Admitted { _place: place, inputs, wanted, pending })
     }
 }
 
 /// A request that was let in and waits for its answer.
 struct Admitted {
     _place: OwnedSemaphorePermit,
+    inputs: Vec<Tensor>,
     wanted: tensors::Wanted,
     pending: Pending,
 }
@@ -249,6 +295,7 @@ fn prediction(
         labels: Arc::clone(&version.labels),
         has_rows: version.max_batch > 0,
         timing,
+        audit_id: None,
     }
 }
 

@@ -18,7 +18,9 @@ use crate::batcher::Priority;
 use crate::config::Config;
 use crate::domain::{Digest, ModelName, ModelVersion, VersionSelector};
 use crate::imaging::{Format, Warning};
-use crate::pipeline::{Classifications, ClassifyOptions, ClassifyRequest, Pipeline, PredictError};
+use crate::pipeline::{
+    Caller, Classifications, ClassifyOptions, ClassifyRequest, Pipeline, PredictError,
+};
 use crate::telemetry::{Edge, TraceContext};
 
 /// Bytes of a file in a folder by which it is known as an image.
@@ -191,6 +193,7 @@ async fn one(
         // Nobody reads the metrics of this process.
         edge: Edge::Grpc,
         trace: TraceContext::default(),
+        caller: Caller::default(),
     };
     pipeline.classify(request).await
 }

@@ -22,7 +22,7 @@ use crate::catalog::{CatalogError, ControlError, LoadedVersion, ModelControl};
 use crate::config::Config;
 use crate::domain::{DataType, Digest, ModelName, ModelVersion, Tensor, VersionSelector};
 use crate::npy::{self, NpyError};
-use crate::pipeline::{NamedTensor, Pipeline, PredictError, PredictRequest, Segmentation};
+use crate::pipeline::{Caller, NamedTensor, Pipeline, PredictError, PredictRequest, Segmentation};
 use crate::telemetry::{Edge, TraceContext};
 
 pub use feature_maps::{FeatureMapError, Sheet, SheetPart, feature_maps};
@@ -261,6 +261,7 @@ async fn in_parts(
             // Nobody reads the metrics of this process.
             edge: Edge::Grpc,
             trace: TraceContext::default(),
+            caller: Caller::default(),
         };
         let outputs = pipeline.predict(request).await?.outputs;
         if whole.is_empty() {

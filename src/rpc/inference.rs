@@ -16,7 +16,7 @@ use super::edge::{CallContext, context};
 use super::{RpcParts, status};
 use crate::domain::{Digest, Fault};
 use crate::oip::{self, Change, InferAnswer, InferDefaults, InferError, RegionError, Wish};
-use crate::pipeline::{IDEMPOTENCY_KEY, Repeatable};
+use crate::pipeline::{IDEMPOTENCY_KEY, IdempotencyError, Repeatable};
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceService;
 use crate::proto::inference::*;
 use crate::telemetry::Edge;
@@ -51,8 +51,12 @@ impl Inference {
         message: ModelInferRequest,
         context: &CallContext,
     ) -> Result<InferAnswer, InferError> {
-        let (deadline, trace) = (context.deadline, context.trace.clone());
-        let defaults = InferDefaults { edge: Edge::Grpc, deadline, trace };
+        let defaults = InferDefaults {
+            edge: Edge::Grpc,
+            deadline: context.deadline,
+            trace: context.trace.clone(),
+            request_id: std::sync::Arc::clone(&context.request_id),
+        };
         oip::infer(&self.0.pipeline, &self.0.shared_memory, message, defaults).await
     }
 }
@@ -132,10 +136,17 @@ impl GrpcInferenceService for Inference {
             self.0.infer_repeats.once(asked, InferAnswer::size, work).await
         };
         let answer: Result<InferAnswer, InferError> = answer.await;
+        if let Err(InferError::Key(conflict @ IdempotencyError::Conflict)) = &answer {
+            self.0.pipeline.refused(Edge::Grpc, conflict);
+        }
         let answer = answer.map_err(|error| status::of(&error, &context.request_id))?;
         let mut response = Response::new(answer.message);
         let metadata = response.metadata_mut();
         metadata.insert(oip::MODEL_VERSION, MetadataValue::from(answer.version.number()));
+        let audit_id = answer.audit_id.map(|id| MetadataValue::try_from(id.to_string()));
+        if let Some(Ok(value)) = audit_id {
+            metadata.insert(oip::AUDIT_ID, value);
+        }
         if let Ok(value) = MetadataValue::try_from(oip::server_timing(answer.timing)) {
             metadata.insert(oip::SERVER_TIMING, value);
         }

@@ -79,8 +79,12 @@ impl Vision {
         message: proto::ClassifyRequest,
         context: &CallContext,
     ) -> Result<(proto::ClassifyResponse, Timing), ClassifyError> {
-        let (deadline, trace) = (context.deadline, context.trace.clone());
-        let envelope = Envelope { edge: Edge::Grpc, deadline, trace };
+        let envelope = Envelope {
+            edge: Edge::Grpc,
+            deadline: context.deadline,
+            trace: context.trace.clone(),
+            request_id: std::sync::Arc::clone(&context.request_id),
+        };
         let request = classify_request(message, envelope)
             .inspect_err(|error| self.0.pipeline.refused(Edge::Grpc, error))?;
         let answers = self.0.pipeline.classify(request).await?;
@@ -172,13 +176,20 @@ impl vision_server::Vision for Vision {
             self.0.repeats.once(asked, crate::vision::size, work).await
         };
         let answer: Result<proto::ClassifyResponse, ClassifyError> = answer.await;
+        if let Err(ClassifyError::Key(conflict @ IdempotencyError::Conflict)) = &answer {
+            self.0.pipeline.refused(Edge::Grpc, conflict);
+        }
         let answer = answer.map_err(|error| status::of(&error, &context.request_id))?;
         let timing = answer.timing.map(|timing| oip::server_timing(crate::vision::timing(&timing)));
         let version: Option<u64> = answer.model_version.parse().ok();
+        let audit_id = MetadataValue::try_from(answer.audit_id.as_str()).ok();
         let mut response = Response::new(answer);
         let metadata = response.metadata_mut();
         if let Some(version) = version {
             metadata.insert(oip::MODEL_VERSION, MetadataValue::from(version));
+        }
+        if let Some(audit_id) = audit_id.filter(|id| !id.is_empty()) {
+            metadata.insert(oip::AUDIT_ID, audit_id);
         }
         if let Some(timing) = timing.and_then(|timing| MetadataValue::try_from(timing).ok()) {
             metadata.insert(oip::SERVER_TIMING, timing);

@@ -86,6 +86,20 @@ declare! {
     SCORE = "hilum_score", MetricKind::Histogram(SHARES),
         ["model", "version"],
         "Calibrated score of the positive class, or of the best of several, of images not rejected.";
+    AUDIT_RECORDS = "hilum_audit_records_total", MetricKind::Counter,
+        [], "Rows of the record that were written; of aggregated refusals each counts.";
+    AUDIT_COMMIT = "hilum_audit_commit_duration_seconds", MetricKind::Histogram(SECONDS),
+        [], "Time of one commit: the rows of all that wait, written and made durable.";
+    AUDIT_BYTES = "hilum_audit_spool_bytes", MetricKind::Gauge,
+        [], "Bytes that the audit's spool takes.";
+    AUDIT_OLDEST = "hilum_audit_spool_oldest_seconds", MetricKind::Gauge,
+        [], "Age of the oldest segment in the audit's spool.";
+    AUDIT_UNAVAILABLE = "hilum_audit_unavailable", MetricKind::Gauge,
+        [], "1 while records cannot be written, so that requests are refused.";
+    AUDIT_FAILURES = "hilum_audit_failures_total", MetricKind::Counter,
+        ["reason"], "Times that records could not be written any more, by reason.";
+    AUDIT_DROPPED = "hilum_audit_dropped_total", MetricKind::Counter,
+        ["reason"], "Rows that were lost under audit.durability = \"best_effort\": an alarm.";
     READY = "hilum_ready", MetricKind::Gauge, [], "1 while the service is ready.";
     BUILD_INFO = "hilum_build_info", MetricKind::Gauge, ["version"], "1; the label is the release.";
 }

@@ -3,6 +3,8 @@
 //! A recorder belongs to one application, not to the process, so that two never mix in a test.
 //! Labels are enums or names of loaded models; this file must never take one from a caller.
 
+pub mod audit;
+
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 

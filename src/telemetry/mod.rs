@@ -12,5 +12,6 @@ pub mod statistics;
 pub mod traces;
 
 pub use declared::{DECLARED, MetricKind, MetricSpec};
+pub use metrics::audit::AuditMetrics;
 pub use metrics::{Edge, Metrics, ModelInfo, ModelMetrics, NO_MODEL, Outcome, Step};
 pub use traces::{TraceContext, TraceStep, Traces};

@@ -4,12 +4,13 @@
 //! message.
 //! This room must never route a request or know a status.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::domain::{ErrorKind, Fault, NameError};
 use crate::pipeline::{
-    Classifications, ClassifyOptions, ClassifyRequest, Explanation as Why, PredictError, Priority,
-    Timing,
+    Caller, Classifications, ClassifyOptions, ClassifyRequest, Explanation as Why, PredictError,
+    Priority, Timing,
 };
 use crate::proto::hilum::v1 as proto;
 use crate::telemetry::{Edge, TraceContext};
@@ -26,6 +27,8 @@ pub struct Envelope {
     pub deadline: Option<Instant>,
     /// Where the request stands in its trace.
     pub trace: TraceContext,
+    /// The request's id.
+    pub request_id: Arc<str>,
 }
 
 /// A message that is wrong by itself.
@@ -73,7 +76,6 @@ pub fn classify_request(
     message: proto::ClassifyRequest,
     envelope: Envelope,
 ) -> Result<ClassifyRequest, VisionError> {
-    // Nothing keeps it before there is a record: it is looked at and let go.
     if message.study_id.len() > MAX_STUDY_BYTES {
         return Err(VisionError::Study(message.study_id.len()));
     }
@@ -87,7 +89,9 @@ pub fn classify_request(
         include_rejected_scores: message.include_rejected_scores,
         frame: unless_zero(message.frame),
     };
-    let Envelope { edge, deadline, trace } = envelope;
+    let Envelope { edge, deadline, trace, request_id } = envelope;
+    // Hashed on arrival in the pipeline; nothing keeps the id itself.
+    let study_id = (!message.study_id.is_empty()).then_some(message.study_id);
     Ok(ClassifyRequest {
         model: message.model.parse()?,
         version: message.version.parse()?,
@@ -98,6 +102,7 @@ pub fn classify_request(
         priority: Priority::default(),
         edge,
         trace,
+        caller: Caller { request_id, study_id },
     })
 }
 

@@ -5,6 +5,7 @@ import os
 import queue
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 import urllib.error
@@ -33,6 +34,7 @@ class ServerProcess:
     def __init__(
         self, models: Path | None = None, load: list[str] | None = None, more: dict[str, str] | None = None
     ) -> None:
+        self._spool = tempfile.TemporaryDirectory()
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HILUM__")}
         environment |= {
             "HILUM__SERVER__HTTP_ADDRESS": "127.0.0.1:0",
@@ -40,6 +42,7 @@ class ServerProcess:
             "HILUM__SERVER__METRICS_ADDRESS": "127.0.0.1:0",
             "HILUM__SERVER__DRAIN_GRACE": "100ms",
             "HILUM__TELEMETRY__LOG_FORMAT": "json",
+            "HILUM__AUDIT__SPOOL_DIR": self._spool.name,
         }
         if models is not None:
             environment |= {

@@ -36,13 +36,23 @@ pub struct Server {
     pub http: std::net::SocketAddr,
     pub grpc: std::net::SocketAddr,
     pub metrics: std::net::SocketAddr,
+    /// Where records are, unless the test named another place.
+    pub spool: PathBuf,
+    /// Removed with the server.
+    _spool: Option<tempfile::TempDir>,
     signal: watch::Sender<u32>,
     runtime: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Server {
     /// Starts the service and returns when it listens; models may still be loading.
-    pub fn start(config: Config) -> Self {
+    pub fn start(mut config: Config) -> Self {
+        let own = (config.audit.spool_dir == Config::default().audit.spool_dir)
+            .then(|| tempfile::tempdir().unwrap());
+        if let Some(own) = &own {
+            config.audit.spool_dir = own.path().join("spool");
+        }
+        let spool = config.audit.spool_dir.clone();
         let (signal, receiver) = watch::channel(0_u32);
         let (addresses, bound) = std::sync::mpsc::channel();
         let runtime = std::thread::spawn(move || {
@@ -66,7 +76,7 @@ impl Server {
             });
         });
         let Addresses { http, grpc, metrics } = bound.recv().expect("the service starts");
-        Self { http, grpc, metrics, signal, runtime: Some(runtime) }
+        Self { http, grpc, metrics, spool, _spool: own, signal, runtime: Some(runtime) }
     }
 
     /// Starts the service with the bundled models and waits until it is ready, and version 1 too,

@@ -1,6 +1,7 @@
 //! Integration tests: the real service on port 0, spoken to over gRPC and HTTP, and the rooms that
 //! stand alone by their public face.
 
+mod audit;
 mod bad_input;
 mod batcher;
 mod bundles;

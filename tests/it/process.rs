@@ -12,6 +12,8 @@ pub struct Process {
     child: Child,
     pub grpc: SocketAddr,
     pub metrics: SocketAddr,
+    /// Where its records are, unless the test named another place; removed with the process.
+    _spool: tempfile::TempDir,
 }
 
 impl Process {
@@ -19,19 +21,27 @@ impl Process {
     /// line.
     pub fn start(keys: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hilum"));
-        command.arg("serve").current_dir(root()).stderr(Stdio::piped());
+        command.arg("serve");
+        Self::start_as(command, keys)
+    }
+
+    /// The same by a command that becomes the binary.
+    pub fn start_as(mut command: Command, keys: &[(&str, &str)]) -> Self {
+        command.current_dir(root()).stderr(Stdio::piped());
+        let spool = tempfile::tempdir().unwrap();
         let own = [
             ("SERVER__HTTP_ADDRESS", "127.0.0.1:0"),
             ("SERVER__GRPC_ADDRESS", "127.0.0.1:0"),
             ("SERVER__METRICS_ADDRESS", "127.0.0.1:0"),
             ("TELEMETRY__LOG_FORMAT", "json"),
+            ("AUDIT__SPOOL_DIR", spool.path().to_str().unwrap()),
         ];
         for (key, value) in own.iter().chain(keys) {
             command.env(format!("HILUM__{key}"), value);
         }
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
         let child = command.spawn().unwrap();
-        let mut process = Self { child, grpc: unknown, metrics: unknown };
+        let mut process = Self { child, grpc: unknown, metrics: unknown, _spool: spool };
         let mut lines = BufReader::new(process.child.stderr.take().unwrap()).lines();
         let listening = lines.by_ref().find_map(|line| {
             let event: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
@@ -57,6 +67,15 @@ impl Process {
             assert!(Instant::now() < deadline);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its file system, as it sees it.
+    pub fn root(&self) -> std::path::PathBuf {
+        format!("/proc/{}/root", self.child.id()).into()
     }
 
     pub fn terminate(&self) {

@@ -30,6 +30,7 @@ impl Logged {
             command.env(format!("HILUM__SERVER__{key}_ADDRESS"), "127.0.0.1:0");
         }
         command.env("HILUM__TELEMETRY__LOG_FORMAT", "json");
+        command.env("HILUM__AUDIT__SPOOL_DIR", env!("CARGO_TARGET_TMPDIR"));
         let mut child = command.spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, lines) = mpsc::channel();

@@ -17,7 +17,7 @@ use crate::domain::{Digest, Fault};
 use crate::http::ApiParts;
 use crate::http::call::{Call, HttpFault, Refusal};
 use crate::oip::json::{AnswerForm, JsonAnswer, JsonError, JsonInfer};
-use crate::oip::{self, InferAnswer, InferDefaults, json};
+use crate::oip::{self, InferAnswer, InferDefaults, InferError, json};
 use crate::pipeline::{IDEMPOTENCY_KEY, IdempotencyError, Repeatable, Timing};
 use crate::proto::inference::ModelInferResponse;
 use crate::telemetry::{Edge, TraceStep};
@@ -51,17 +51,28 @@ pub async fn infer(
     let JsonInfer { mut message, form } = read.map_err(|error| refused(&error))?;
     message.model_name = target.model;
     message.model_version = target.version;
-    let trace = call.trace.clone();
-    let defaults = InferDefaults { edge: Edge::Http, deadline: None, trace };
+    let defaults = InferDefaults {
+        edge: Edge::Http,
+        deadline: None,
+        trace: call.trace.clone(),
+        request_id: std::sync::Arc::clone(&call.request_id),
+    };
     let work = oip::infer(&parts.pipeline, &parts.memory, message, defaults);
     let answer = parts.infer_repeats.once(asked, InferAnswer::size, work).await;
+    if let Err(InferError::Key(conflict @ IdempotencyError::Conflict)) = &answer {
+        parts.pipeline.refused(Edge::Http, conflict);
+    }
     let answer = answer.map_err(|error| Refusal::of(&error, &call.request_id))?;
-    let (version, timing) = (answer.version.number(), answer.timing);
+    let (version, timing, audit_id) = (answer.version.number(), answer.timing, answer.audit_id);
     let predicted = parts.clock.now();
     let answer =
         write(answer.message, form).await.map_err(|fault| Refusal::of(&fault, &call.request_id))?;
     call.trace.step(TraceStep::Encode, predicted, parts.clock.now());
-    Ok(response(answer, version, timing))
+    let mut response = response(answer, version, timing);
+    if let Some(Ok(id)) = audit_id.map(|id| HeaderValue::try_from(id.to_string())) {
+        response.headers_mut().insert(oip::AUDIT_ID, id);
+    }
+    Ok(response)
 }
 
 /// What a repeat of the request is known by: the path, the headers that say how to read the body, and

@@ -116,6 +116,7 @@ pub async fn predict(
     let answer = answered.map_err(|error| Refusal::of(&error, &call.request_id))?;
     let predicted = parts.clock.now();
     let (version, timing) = (answer.model_version.clone(), answer.timing);
+    let audit_id = HeaderValue::try_from(&answer.audit_id).ok().filter(|id| !id.is_empty());
     // A map is some ten thousand numbers: none of the runtime's business.
     let written = match answer.explanation.is_some() {
         false => json::to_json(&answer),
@@ -128,6 +129,9 @@ pub async fn predict(
     let headers = response.headers_mut();
     if let Ok(version) = HeaderValue::try_from(version) {
         headers.insert(oip::MODEL_VERSION, version);
+    }
+    if let Some(audit_id) = audit_id {
+        headers.insert(oip::AUDIT_ID, audit_id);
     }
     let timing = timing.map(|timing| oip::server_timing(crate::vision::timing(&timing)));
     if let Some(timing) = timing.and_then(|timing| HeaderValue::try_from(timing).ok()) {
@@ -146,12 +150,21 @@ async fn answered(
         .inspect_err(|error| parts.pipeline.refused(Edge::Http, error))?;
     let Asked { message, repeatable } = asked;
     let work = async {
-        let envelope = Envelope { edge: Edge::Http, deadline: None, trace: call.trace.clone() };
+        let envelope = Envelope {
+            edge: Edge::Http,
+            deadline: None,
+            trace: call.trace.clone(),
+            request_id: std::sync::Arc::clone(&call.request_id),
+        };
         let request = classify_request(message, envelope)
             .inspect_err(|error| parts.pipeline.refused(Edge::Http, error))?;
         Ok(classify_response(parts.pipeline.classify(request).await?)?)
     };
-    parts.repeats.once(repeatable, crate::vision::size, work).await
+    let answer = parts.repeats.once(repeatable, crate::vision::size, work).await;
+    if let Err(PredictFault::Key(conflict @ IdempotencyError::Conflict)) = &answer {
+        parts.pipeline.refused(Edge::Http, conflict);
+    }
+    answer
 }
 
 struct Asked {

@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::audit::Record;
 use crate::domain::Decision;
 use crate::imaging::{Format, Heatmap, ImageStatistics, Warning};
+use crate::pipeline::account::micros;
+use crate::pipeline::tensor_rows::MAX_EMBEDDING;
 
 /// The answer about one image.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,8 +37,42 @@ pub struct Classification {
     pub ood: Option<f64>,
     /// The model's features before its last layer, if it gives them.
     pub embedding: Vec<f32>,
+    /// What the record tells of the scores, whatever the caller wanted to see.
+    pub judged: Judged,
     /// Where the time went.
     pub timing: ImageTiming,
+}
+
+/// All that the model said of an image.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Judged {
+    /// Its own scores, in the order of the labels.
+    pub raw: Vec<f32>,
+    /// The calibrated ones.
+    pub calibrated: Vec<f32>,
+    /// The label.
+    pub label: Option<String>,
+}
+
+impl Classification {
+    /// Tells the record what is known of the image.
+    pub(in crate::pipeline) fn tell(&self, record: &mut Record) {
+        let Self { judged, timing, .. } = self;
+        record.scores.clone_from(&judged.raw);
+        record.calibrated.clone_from(&judged.calibrated);
+        record.label.clone_from(&judged.label);
+        record.decision = Some(self.decision);
+        record.warnings = self.warnings.iter().map(|w| w.code.name().to_owned()).collect();
+        record.statistics = Some(self.statistics);
+        record.ood_score = self.ood;
+        if self.embedding.len() <= MAX_EMBEDDING {
+            record.embedding.clone_from(&self.embedding);
+        }
+        record.queue_us = micros(timing.queue);
+        record.decode_us = micros(timing.decode);
+        record.infer_us = micros(timing.infer);
+        record.batch_size = u32::try_from(timing.batch_rows).unwrap_or(u32::MAX);
+    }
 }
 
 /// The scores of one class.

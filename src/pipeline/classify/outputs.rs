@@ -48,6 +48,12 @@ impl Roles {
         Self { cam: None, ..self }
     }
 
+    /// Those of which the record tells.
+    #[must_use]
+    pub const fn for_record(self) -> Self {
+        Self { cam: None, mask: None, ..self }
+    }
+
     /// The outputs to ask an engine for.
     pub fn set(self) -> OutputSet {
         let Self { scores, logits, cam, embedding, ood, mask } = self;
@@ -59,7 +65,11 @@ impl Roles {
 
     /// The outputs that came, which are those of [`Roles::set`] in the graph's order, of one row.
     pub fn row(self, outputs: &[Tensor]) -> RowTensors<'_> {
-        let set = self.set();
+        self.of_run(self.set(), outputs)
+    }
+
+    /// The outputs of a run for `set`, which holds these.
+    pub fn of_run(self, set: OutputSet, outputs: &[Tensor]) -> RowTensors<'_> {
         let at = move |place: Option<usize>| {
             let place = place?;
             outputs.get(set.indices().position(|index| index == place)?)

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::answer::{ClassScore, Classification, Explanation, ImageTiming};
+use super::answer::{ClassScore, Classification, Explanation, ImageTiming, Judged};
 use super::decoding::{How, Ready};
 use super::lungs::Segmentation;
 use super::outputs::{Roles, floats, heatmap};
@@ -20,6 +20,7 @@ use crate::domain::{DataType, Decision, Tensor, display_shape};
 use crate::imaging::preprocess::{self, Prepared};
 use crate::imaging::recipe::Step as RecipeStep;
 use crate::imaging::{Caption, DecodeOptions, Expectation, Geometry, Raster, WarningCode, overlay};
+use crate::pipeline::account::narrow;
 use crate::pipeline::decode_pool::Started;
 use crate::pipeline::interpret::{Interpretation, RowOutputs, interpret};
 use crate::telemetry::{ModelMetrics, Step, TraceContext, TraceStep};
@@ -186,6 +187,11 @@ impl<'a> Journey<'a> {
             statistics,
             ood: ood.map(f64::from),
             embedding: floats(outputs.embedding).unwrap_or_default(),
+            judged: Judged {
+                raw: narrow(&found.raw),
+                calibrated: narrow(&found.calibrated),
+                label: self.manifest.labels.get(found.label).cloned(),
+            },
             timing,
         })
     }

@@ -194,6 +194,11 @@ impl TraceContext {
         self.0.is_some()
     }
 
+    /// The trace's id as records and logs write it: 32 hexadecimal digits.
+    pub fn trace_id(&self) -> Option<String> {
+        self.0.as_ref().map(|recording| recording.span_context().trace_id().to_string())
+    }
+
     /// Says which version answers, and for how many rows.
     pub fn model(&self, model: &ModelMetrics, rows: usize) {
         if let Some(recording) = &self.0 {

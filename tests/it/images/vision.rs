@@ -34,7 +34,7 @@ async fn an_image_is_answered_explained_and_timed() {
     let sum: f64 = answer.scores.iter().map(|score| score.calibrated).sum();
     assert!((sum - 1.0).abs() < 1e-9);
     assert_eq!(answer.notice, "Not for primary diagnosis – physician must verify");
-    assert_eq!((answer.model_name.as_str(), answer.audit_id.as_str()), ("spots", ""));
+    assert_eq!((answer.model_name.as_str(), answer.audit_id.len()), ("spots", 36));
     assert_eq!(answer.bundle_sha256.len(), 64);
     assert!(answer.warnings.is_empty(), "{:?}", answer.warnings);
     let took = answer.timing.unwrap();

@@ -1,0 +1,78 @@
+//! The metrics of the audit.
+//!
+//! This file must never name a chain: each run would leave its series behind.
+
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, Recorder as _};
+
+use super::{METADATA, Metrics, key};
+use crate::telemetry::declared::*;
+
+/// The handles of the audit.
+#[derive(Clone)]
+pub struct AuditMetrics {
+    metrics: Metrics,
+    records: Counter,
+    commit: Histogram,
+    bytes: Gauge,
+    oldest: Gauge,
+    unavailable: Gauge,
+}
+
+impl std::fmt::Debug for AuditMetrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("metrics of the audit")
+    }
+}
+
+impl Metrics {
+    /// The handles of the audit.
+    pub fn audit(&self) -> AuditMetrics {
+        let recorder = &self.0.recorder;
+        let gauge = |name| recorder.register_gauge(&key(name, &[]), &METADATA);
+        AuditMetrics {
+            records: recorder.register_counter(&key(AUDIT_RECORDS, &[]), &METADATA),
+            commit: recorder.register_histogram(&key(AUDIT_COMMIT, &[]), &METADATA),
+            bytes: gauge(AUDIT_BYTES),
+            oldest: gauge(AUDIT_OLDEST),
+            unavailable: gauge(AUDIT_UNAVAILABLE),
+            metrics: self.clone(),
+        }
+    }
+}
+
+impl AuditMetrics {
+    /// Counts rows that were written, in `took`.
+    pub fn committed(&self, rows: u64, took: Duration) {
+        self.records.increment(rows);
+        self.commit.record(took.as_secs_f64());
+    }
+
+    /// Counts rows that were dropped.
+    pub fn dropped(&self, reason: &'static str, rows: u64) {
+        let key = key(AUDIT_DROPPED, &[("reason", reason)]);
+        self.metrics.0.recorder.register_counter(&key, &METADATA).increment(rows);
+    }
+
+    /// Counts a time that records could not be written any more.
+    pub fn failed(&self, reason: &'static str) {
+        let key = key(AUDIT_FAILURES, &[("reason", reason)]);
+        self.metrics.0.recorder.register_counter(&key, &METADATA).increment(1);
+    }
+
+    /// Shows what the spool takes.
+    pub fn spool_bytes(&self, bytes: u64) {
+        self.bytes.set(bytes as f64);
+    }
+
+    /// Shows how old the oldest segment of the spool is.
+    pub fn spool_oldest(&self, age: Duration) {
+        self.oldest.set(age.as_secs_f64());
+    }
+
+    /// Shows whether records cannot be written.
+    pub fn unavailable(&self, unavailable: bool) {
+        self.unavailable.set(f64::from(u8::from(unavailable)));
+    }
+}
