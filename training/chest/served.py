@@ -25,11 +25,10 @@ class Both(nn.Module):
         self.body, self.stages = body, stages
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        found = self.body.stages(torch.cat([image, image.flip(3)]))
-        halves = {at: found[at].chunk(2) for at in {*self.stages, -1}}
-        near = [((one + other) / 2).mean(dim=(2, 3)) for one, other in (halves[at] for at in self.stages)]
-        one, other = halves[-1]
-        return (one + other.flip(3)) / 2, torch.cat(near, dim=1)
+        # Two runs of the body, not one of both in a batch: the exporter cannot halve an open number of rows.
+        plain, mirrored = self.body.stages(image), self.body.stages(image.flip(3))
+        near = [((plain[at] + mirrored[at]) / 2).mean(dim=(2, 3)) for at in self.stages]
+        return (plain[-1] + mirrored[-1].flip(3)) / 2, torch.cat(near, dim=1)
 
 
 def graph(network: Classifier, stages: tuple[int, ...]) -> ServedGraph:

@@ -14,7 +14,7 @@ from .recipe import Trained
 from .served import fit_distance, graph, near
 
 # Every so many-th training image fits the distance, so that about this number does.
-DISTANCE_ROWS = 1000
+DISTANCE_ROWS = 400
 
 
 def trained(
