@@ -115,7 +115,7 @@ pub fn to_json(row: &Row) -> Value {
     })
 }
 
-/// The head of the table that [`line`] fills.
+/// The head of the table that [`line()`] fills.
 pub const TABLE_HEAD: &str = "ts                           audit_id                              row \
                               model/version         status             label (score)  decision";
 

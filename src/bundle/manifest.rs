@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{DataType, Digest, ModelName, ModelVersion, TensorSpec};
+use crate::imaging::Expectation;
 use crate::imaging::preprocess::Layout;
 use crate::imaging::recipe::Recipe;
 
@@ -153,6 +154,18 @@ pub struct IntendedUse {
     /// Radiographic views that the model was trained on, such as `PA`, `AP`.
     #[serde(default)]
     pub views: Vec<String>,
+}
+
+impl IntendedUse {
+    /// What an image should show of whom.
+    pub fn expectation(&self) -> Expectation {
+        let frontal = |view: &String| matches!(view.as_str(), "PA" | "AP");
+        Expectation {
+            // A patient is as old as the last birthday says until the next.
+            age_years: self.age_years.map(|[lo, hi]| f32::from(lo)..=f32::from(hi) + 0.999),
+            frontal_chest: !self.views.is_empty() && self.views.iter().all(frontal),
+        }
+    }
 }
 
 /// From the model's output to a decision.

@@ -12,13 +12,14 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::flags::{ConfigFlags, print_json};
 use super::{Output, exit, failed};
+use crate::bundle::IntendedUse;
 use crate::config::{Config, Overrides};
-use crate::imaging::PseudonymKey;
 use crate::imaging::dicom::View;
 use crate::imaging::recipe::Recipe;
+use crate::imaging::{Expectation, PseudonymKey};
 use crate::predict::segment;
 use crate::prepare::layout::Layout;
-use crate::prepare::{PrepareOptions, PrepareReport, prepare};
+use crate::prepare::{PrepareOptions, PrepareReport, check_folders, prepare};
 
 const EXAMPLES: &str = r#"Examples:
   hilum prepare chest_xray/train prepared --recipe steps.toml --patient '(person\d+|IM-\d+)'
@@ -138,7 +139,10 @@ impl Prepare {
         bar.finish_and_clear();
         let report = match result {
             Ok(report) => report,
-            Err(error) => return failed(exit::FAILED, &error),
+            Err(error) => {
+                let code = if error.is_usage() { exit::USAGE } else { exit::FAILED };
+                return failed(code, &error);
+            }
         };
         match output {
             Output::Text => print(&report),
@@ -158,7 +162,9 @@ impl Prepare {
             PathBuf::from(name)
         });
         let quota = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        let recipe = read_recipe(&self.recipe)?;
+        let (recipe, expects) = read_recipe(&self.recipe)?;
+        // A run that is refused leaves no key behind.
+        check_folders(&self.source, &self.destination).map_err(|error| error.to_string())?;
         let limits = config.limits.image.clone();
         // An archive is not cropped.
         let segment = match self.max_size {
@@ -183,17 +189,21 @@ impl Prepare {
             balance: self.balance,
             folds: self.folds,
             limits,
+            expects,
             workers: self.workers.unwrap_or(quota),
             segment,
         })
     }
 }
 
-/// The recipe of a bundle's manifest or of a file of steps.
-fn read_recipe(path: &Path) -> Result<Recipe, String> {
+/// The recipe of a bundle's manifest or of a file of steps; what the bundle's model is meant for.
+fn read_recipe(path: &Path) -> Result<(Recipe, Expectation), String> {
     let wrong = |problem: String| format!("--recipe {}: {problem}", path.display());
     let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
     let mut table: toml::Table = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+    let intended = table.remove("intended_use");
+    let intended = intended.map(toml::Value::try_into::<IntendedUse>).transpose();
+    let intended = intended.map_err(|error| wrong(format!("intended_use: {error}")))?;
     let steps = match table.remove("preprocess") {
         Some(steps) => steps,
         None if table.contains_key("step") => toml::Value::Table(table),
@@ -201,7 +211,7 @@ fn read_recipe(path: &Path) -> Result<Recipe, String> {
     };
     let recipe: Recipe = steps.try_into().map_err(|error| wrong(error.to_string()))?;
     recipe.check().map_err(|error| wrong(error.to_string()))?;
-    Ok(recipe)
+    Ok((recipe, intended.map(|intended| intended.expectation()).unwrap_or_default()))
 }
 
 /// The key in `path`; a new random one, readable by its owner alone, if there is no such file.
@@ -293,13 +303,13 @@ mod tests {
         let step = |table: &str| format!("[[{table}]]\nop = \"decode\"\ncolor = \"gray\"\n");
         for table in ["step", "preprocess.step"] {
             std::fs::write(&path, step(table)).unwrap();
-            assert_eq!(read_recipe(&path).unwrap().steps.len(), 1);
+            assert_eq!(read_recipe(&path).unwrap().0.steps.len(), 1);
         }
         // The steps that the help text shows are a recipe with something to write.
         let lines = EXAMPLES.lines().filter_map(|line| line.strip_prefix("  "));
         let steps: Vec<&str> = lines.filter(|line| !line.starts_with("hilum ")).collect();
         std::fs::write(&path, steps.join("\n")).unwrap();
-        assert_eq!(read_recipe(&path).unwrap().steps.len(), 3);
+        assert_eq!(read_recipe(&path).unwrap().0.steps.len(), 3);
         std::fs::write(&path, "x = 1").unwrap();
         assert!(read_recipe(&path).unwrap_err().contains("neither"));
     }

@@ -12,6 +12,7 @@ use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
 use super::decode::{Decoded, Header};
+use super::jpeg_entropy::check_whole;
 use super::raster::Raster;
 use super::recipe::Color;
 use super::{DecodeError, DecodeLimits, Format, Warning, WarningCode};
@@ -92,6 +93,9 @@ pub(super) fn decode(
             samples
         }
     };
+    let channels = if output == ColorSpace::Luma { 1 } else { 3 };
+    check_whole(bytes, &samples, header.width as usize, channels)
+        .map_err(|problem| DecodeError::damaged(FORMAT, problem))?;
     if !ended {
         warnings.push(Warning::new(
             WarningCode::DamagedTail,
@@ -104,7 +108,6 @@ pub(super) fn decode(
             "the CMYK image was converted without its colour profile",
         ));
     }
-    let channels = if output == ColorSpace::Luma { 1 } else { 3 };
     let raster = Raster::from_u8((header.width, header.height), channels, samples)
         .map_err(DecodeError::raster(FORMAT))?;
     let raster = upright(raster, orientation.unwrap_or(Orientation::NoTransforms))?;

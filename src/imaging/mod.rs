@@ -16,6 +16,7 @@ mod heatmap;
 mod image_statistics;
 mod intensity;
 mod jpeg;
+mod jpeg_entropy;
 mod limits;
 pub mod lung_field;
 mod overlay;

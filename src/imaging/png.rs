@@ -73,7 +73,7 @@ fn animation_frames(bytes: &[u8]) -> Option<u32> {
 pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, DecodeError> {
     let header = probe(bytes)?;
     limits.check_still(&header, bytes)?;
-    let damaged = |error: image::ImageError| DecodeError::damaged(FORMAT, error.to_string());
+    let damaged = |error: image::ImageError| DecodeError::damaged(FORMAT, unquoted(&error));
     let mut allowed = image::Limits::no_limits();
     // Rows in flight and ancillary chunks come on top of the pixels.
     allowed.max_alloc = Some(header.estimated_bytes.saturating_mul(2).saturating_add(32 << 20));
@@ -99,6 +99,17 @@ pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, Dec
     Ok(decoded)
 }
 
+/// A decoder's words without the chunk names that it quotes: bytes of the file.
+fn unquoted(error: &dyn std::error::Error) -> String {
+    let text = error.to_string();
+    let parts = text.split("ChunkType {").enumerate();
+    let kept = parts.map(|(at, part)| match part.split_once('}') {
+        Some((_, rest)) if at > 0 => rest,
+        _ => part,
+    });
+    kept.collect::<Vec<_>>().join("of its type")
+}
+
 /// Whether the colour type is 3, samples that point into a palette.
 fn is_indexed(bytes: &[u8]) -> bool {
     bytes.get(25) == Some(&3)
@@ -107,7 +118,7 @@ fn is_indexed(bytes: &[u8]) -> bool {
 /// Refuses samples beyond the palette, which decoders show as black without a word. Indexed images
 /// are rare here, so that the price is a second decoding of them.
 fn check_indices(bytes: &[u8], frame_bytes: u64) -> Result<(), DecodeError> {
-    let damaged = |error: ::png::DecodingError| DecodeError::damaged(FORMAT, error.to_string());
+    let damaged = |error: ::png::DecodingError| DecodeError::damaged(FORMAT, unquoted(&error));
     let allowed = usize::try_from(frame_bytes).unwrap_or(usize::MAX).saturating_add(32 << 20);
     let limits = ::png::Limits { bytes: allowed };
     let mut decoder = ::png::Decoder::new_with_limits(Cursor::new(bytes), limits);

@@ -64,8 +64,8 @@ pub enum PrepareError {
     Nothing(&'static str),
     /// The destination was begun with other settings.
     #[error(
-        "the destination was begun with another recipe, key or size; take another folder, or \
-         delete this one"
+        "the destination was begun with another recipe, intended use, key, size or other limits; take \
+         another folder, or delete this one"
     )]
     OtherSettings,
     /// The destination cannot be written or read.
@@ -82,6 +82,15 @@ pub enum PrepareError {
 }
 
 impl PrepareError {
+    /// Whether the command line is at fault rather than what it names.
+    pub const fn is_usage(&self) -> bool {
+        use PrepareError::{Classes, Folds, Nested, NoSegmentation, NotQuantised, Recipe, Source};
+        matches!(
+            self,
+            Recipe(_) | NotQuantised | Folds(_) | NoSegmentation | Classes(_) | Nested | Source
+        )
+    }
+
     pub(super) fn destination(what: &'static str) -> impl Fn(std::io::Error) -> Self {
         move |source| Self::Destination { what, source }
     }

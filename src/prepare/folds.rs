@@ -124,7 +124,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_patient_straddles_and_every_class_is_spread(
+        fn no_patient_straddles_and_the_same_images_give_the_same_folds(
             images in prop::collection::vec((0u16..60, 0u8..3), 1..300), folds in 2usize..6,
         ) {
             let texts: Vec<(String, String)> =

@@ -55,7 +55,8 @@ pub(super) fn process(
         Step::Decode { color } => Some(*color),
         _ => None,
     });
-    let wanted = DecodeOptions { color, ..DecodeOptions::default() };
+    let expects = options.expects.clone();
+    let wanted = DecodeOptions { color, expects, ..DecodeOptions::default() };
     let decoded = decode(bytes, &options.limits, &wanted).map_err(|error| error.to_string())?;
     let facts = match decoded.format {
         Format::Dicom => Some(dicom::facts(bytes, &options.limits).map_err(|e| e.to_string())?),

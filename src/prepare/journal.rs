@@ -120,7 +120,8 @@ pub(super) fn replace(path: &Path, bytes: &[u8], what: &'static str) -> Result<(
 
 /// A keyed hash of all that shapes an image.
 fn settings(options: &PrepareOptions) -> String {
-    let shape = (&options.recipe, options.max_side, &options.limits);
+    let expects = format!("{:?}", options.expects);
+    let shape = (&options.recipe, options.max_side, &options.limits, expects);
     let text = serde_json::to_string(&shape).unwrap_or_default();
     options.key.text("settings", text.as_bytes())
 }

@@ -25,7 +25,7 @@ use serde::Serialize;
 use crate::imaging::dicom::View;
 use crate::imaging::lung_field::LungMask;
 use crate::imaging::recipe::{Recipe, Step};
-use crate::imaging::{DecodeLimits, Decoded, PseudonymKey, probe};
+use crate::imaging::{DecodeLimits, Decoded, Expectation, PseudonymKey, probe};
 use crate::lifecycle::Permits;
 pub use error::PrepareError;
 pub use folds::{Fold, assign, balanced};
@@ -66,6 +66,8 @@ pub struct PrepareOptions {
     pub key: PseudonymKey,
     /// Limits on every file.
     pub limits: DecodeLimits,
+    /// What the model is meant for; what differs from it is warned of.
+    pub expects: Expectation,
     /// Threads.
     pub workers: NonZeroUsize,
     /// The segmentation model, where the recipe crops to the lung field.
@@ -142,11 +144,23 @@ pub fn prepare(
     finish(options, &journal, outcomes, left_out)
 }
 
-fn check(options: &PrepareOptions) -> Result<(), PrepareError> {
-    options.recipe.check().map_err(PrepareError::Recipe)?;
-    if is_nested(&options.source, &options.destination) {
+/// Whether the folders can be what they are named as, before anything is written.
+///
+/// # Errors
+/// [`PrepareError::Source`] or [`PrepareError::Nested`].
+pub fn check_folders(source: &Path, destination: &Path) -> Result<(), PrepareError> {
+    if !source.is_dir() {
+        return Err(PrepareError::Source);
+    }
+    if is_nested(source, destination) {
         return Err(PrepareError::Nested);
     }
+    Ok(())
+}
+
+fn check(options: &PrepareOptions) -> Result<(), PrepareError> {
+    options.recipe.check().map_err(PrepareError::Recipe)?;
+    check_folders(&options.source, &options.destination)?;
     let distinct: BTreeSet<&String> = options.classes.iter().collect();
     let named = options.classes.len();
     let lists = options.layout != Layout::Folders;
@@ -264,7 +278,10 @@ fn finish(
                     resumed.insert(processed.image.clone());
                 }
                 let view = item.view.or(processed.view);
-                let row = Row::new(*processed, item.label, patient, view);
+                let mut row = Row::new(*processed, item.label, patient, view);
+                if let Some(study) = item.study {
+                    row.study = Some(options.key.text("study", study.as_bytes()));
+                }
                 rows.entry(row.image.clone()).or_default().push(row);
             }
         }

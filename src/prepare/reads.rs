@@ -1,7 +1,8 @@
 //! Labels by several readers: `reads.csv` beside the images (image, reader, label).
 //!
 //! A label is 0, 1 or uncertain. An image is kept if at least two readers read it and all of them
-//! say the same 0 or 1. This file must never settle a disagreement.
+//! say the same 0 or 1. An image is named by its path within the source or by the end of it, as far as
+//! that names one image alone. This file must never settle a disagreement, nor guess which image is meant.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -32,16 +33,20 @@ pub(super) fn consolidated(
     if options.classes.len() != 2 {
         return Err(PrepareError::Classes(options.classes.len()));
     }
-    let reads = read(options)?;
+    let mut leave_out = |reason: &str| *left_out.entry(reason.to_owned()).or_insert(0) += 1;
+    let reads = read(options, &items, &mut leave_out)?;
     let mut kept = Vec::new();
-    for mut item in items {
-        let name = item.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        match reads.get(&name).and_then(Reads::consensus) {
+    for (mut item, reads) in items.into_iter().zip(reads) {
+        if reads.ambiguous {
+            leave_out("reads.csv names it by a name that several images have");
+            continue;
+        }
+        match reads.consensus() {
             Some(positive) => {
                 item.label = options.classes[usize::from(positive)].clone();
                 kept.push(item);
             }
-            None => *left_out.entry("no two readers agree".to_owned()).or_insert(0) += 1,
+            None => leave_out("no two readers agree"),
         }
     }
     Ok(kept)
@@ -52,6 +57,7 @@ pub(super) fn consolidated(
 struct Reads {
     readers: BTreeSet<String>,
     labels: BTreeSet<Option<bool>>,
+    ambiguous: bool,
 }
 
 impl Reads {
@@ -64,8 +70,14 @@ impl Reads {
     }
 }
 
-fn read(options: &PrepareOptions) -> Result<HashMap<String, Reads>, PrepareError> {
-    let mut reads: HashMap<String, Reads> = HashMap::new();
+/// The reads of each item.
+fn read(
+    options: &PrepareOptions,
+    items: &[Item],
+    leave_out: &mut impl FnMut(&str),
+) -> Result<Vec<Reads>, PrepareError> {
+    let named = Names::of(options, items);
+    let mut reads: Vec<Reads> = items.iter().map(|_| Reads::default()).collect();
     for row in rows(&options.source, LIST, &["image", "reader", "label"])? {
         let label = match row.get("label") {
             "0" => Some(false),
@@ -73,13 +85,49 @@ fn read(options: &PrepareOptions) -> Result<HashMap<String, Reads>, PrepareError
             "uncertain" => None,
             _ => return Err(row.wrong("label is 0, 1 or uncertain")),
         };
-        // A folder before the name is the reader's matter.
-        let name = row.get("image").rsplit(['/', '\\']).next().unwrap_or_default().to_owned();
-        let image = reads.entry(name).or_default();
-        image.readers.insert(row.get("reader").to_owned());
-        image.labels.insert(label);
+        // A person's mark in capitals is the same person's.
+        let reader = row.get("reader").to_lowercase();
+        if reader.is_empty() {
+            return Err(row.wrong("reader is empty; say who read the image"));
+        }
+        let found = named.find(row.get("image"));
+        if found.is_empty() {
+            leave_out("a read of an image that is not there");
+        }
+        for &at in found {
+            let image = &mut reads[at];
+            image.ambiguous |= found.len() > 1;
+            image.readers.insert(reader.clone());
+            image.labels.insert(label);
+        }
     }
     Ok(reads)
+}
+
+/// Items by their path within the source and by each end of it.
+struct Names(HashMap<String, Vec<usize>>);
+
+impl Names {
+    fn of(options: &PrepareOptions, items: &[Item]) -> Self {
+        let mut names: HashMap<String, Vec<usize>> = HashMap::new();
+        for (at, item) in items.iter().enumerate() {
+            let path = item.path.strip_prefix(&options.source).unwrap_or(&item.path);
+            let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
+            for from in 0..parts.len() {
+                names.entry(parts[from..].join("/")).or_default().push(at);
+            }
+        }
+        Self(names)
+    }
+
+    /// The items that a name may mean. Folders in front that the source does not have are a reader's
+    /// own.
+    fn find(&self, name: &str) -> &[usize] {
+        let name = name.replace('\\', "/");
+        let parts: Vec<&str> = name.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+        let ends = (0..parts.len()).map(|from| parts[from..].join("/"));
+        ends.filter_map(|end| self.0.get(&end)).next().map_or(&[], Vec::as_slice)
+    }
 }
 
 #[cfg(test)]
@@ -90,6 +138,7 @@ mod tests {
         Reads {
             readers: reads.iter().map(|(reader, _)| (*reader).to_owned()).collect(),
             labels: reads.iter().map(|(_, label)| *label).collect(),
+            ambiguous: false,
         }
         .consensus()
     }

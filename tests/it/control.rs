@@ -13,7 +13,9 @@ use tokio::task::JoinSet;
 use tonic::Code;
 use tonic::transport::Channel;
 
-use crate::harness::{PATIENCE, Server, config, connect, models_copy, request, root, scores, seal};
+use crate::harness::{
+    PATIENCE, Server, config, connect, copy, models_copy, request, root, scores, seal,
+};
 use crate::process::Process;
 
 type Client = GrpcInferenceServiceClient<Channel>;
@@ -153,7 +155,10 @@ async fn without_explicit_control_nobody_loads_or_unloads() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_version_that_does_not_fit_the_memory_limit_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    copy(&root().join("models/mnist"), &folder.path().join("mnist"));
     let mut config = config();
+    config.models.directory = folder.path().to_owned();
     config.models.memory_limit = 7 << 20;
     config.engine.instances = 2;
     let server = Server::start(config);

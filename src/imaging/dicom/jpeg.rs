@@ -11,6 +11,7 @@ use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
 use super::super::DecodeError;
+use super::super::jpeg_entropy::check_whole;
 use super::super::raster::Samples;
 use super::frame::{as_allocated, check_size};
 use super::pixels::PixelDescription;
@@ -61,6 +62,8 @@ fn cosine(bytes: &[u8], pixels: &PixelDescription) -> Result<Samples, DecodeErro
     let coded = decoder.input_colorspace().unwrap_or(ColorSpace::YCbCr);
     decoder.set_options(decoder.options().jpeg_set_out_colorspace(coded));
     let decoded = decoder.decode().map_err(failed)?;
+    let pixel = usize::from(info.components);
+    check_whole(bytes, &decoded, info.width.into(), pixel).map_err(damaged)?;
     Ok(as_allocated(decoded.into_iter().map(u16::from), pixels))
 }
 
@@ -81,6 +84,8 @@ fn lossless(bytes: &[u8], pixels: &PixelDescription) -> Result<Samples, DecodeEr
     };
     check_size(pixels, (info.width.into(), info.height.into(), channels))?;
     let decoded = decoder.decode().map_err(failed)?;
+    let pixel = info.pixel_format.pixel_bytes();
+    check_whole(bytes, &decoded, info.width.into(), pixel).map_err(damaged)?;
     match (decoded.len() / pixels.samples(), pixels.bits_allocated) {
         (1, _) => Ok(as_allocated(decoded.into_iter().map(u16::from), pixels)),
         (2, 16) => {

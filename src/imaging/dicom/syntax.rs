@@ -69,7 +69,7 @@ impl Syntax {
             _ => {
                 let known = TransferSyntaxRegistry.get(uid);
                 let name = known.map_or("not in PS3.6", |syntax| syntax.name()).to_owned();
-                Err(DecodeError::TransferSyntax { uid: printable(uid), name })
+                Err(DecodeError::TransferSyntax { uid: printable(uid, known.is_some()), name })
             }
         }
     }
@@ -102,12 +102,12 @@ impl Syntax {
     }
 }
 
-/// A UID has digits and dots; anything else in its place is not repeated in a message.
-fn printable(uid: &str) -> String {
-    let allowed = |c: char| c.is_ascii_digit() || c == '.';
-    if uid.is_empty() {
-        "none".to_owned()
-    } else {
-        uid.chars().filter(|&c| allowed(c)).take(64).collect()
+/// A UID as a message may have it.
+fn printable(uid: &str, is_known: bool) -> String {
+    match uid {
+        "" => "none".to_owned(),
+        // What no list knows may be anything, a date of birth too.
+        _ if !is_known => "not shown".to_owned(),
+        known => known.to_owned(),
     }
 }

@@ -19,7 +19,7 @@ use crate::catalog::LoadedVersion;
 use crate::domain::{DataType, Decision, Tensor, display_shape};
 use crate::imaging::preprocess::{self, Prepared};
 use crate::imaging::recipe::Step as RecipeStep;
-use crate::imaging::{Caption, DecodeOptions, Expectation, Geometry, Raster, WarningCode, overlay};
+use crate::imaging::{Caption, DecodeOptions, Geometry, Raster, WarningCode, overlay};
 use crate::pipeline::account::narrow;
 use crate::pipeline::decode_pool::Started;
 use crate::pipeline::interpret::{Interpretation, RowOutputs, interpret};
@@ -84,7 +84,7 @@ impl<'a> Journey<'a> {
             decode: DecodeOptions {
                 color,
                 frame: options.frame,
-                expects: expectation(manifest),
+                expects: manifest.intended_use.expectation(),
                 measure_color: gates.clone().any(|gate| gate.statistic == "color"),
             },
             layout: manifest.model.layout,
@@ -270,17 +270,6 @@ impl<'a> Journey<'a> {
         self.metrics.step(step, took);
         self.trace.step(traced, begun, ended);
         took
-    }
-}
-
-/// What the bundle says its model was trained on.
-fn expectation(manifest: &Manifest) -> Expectation {
-    let intended = &manifest.intended_use;
-    let frontal = |view: &String| matches!(view.as_str(), "PA" | "AP");
-    Expectation {
-        // A patient is as old as the last birthday says until the next.
-        age_years: intended.age_years.map(|[lo, hi]| f32::from(lo)..=f32::from(hi) + 0.999),
-        frontal_chest: !intended.views.is_empty() && intended.views.iter().all(frontal),
     }
 }
 

@@ -50,11 +50,19 @@ fn add(options: &PrepareOptions, row: &ListRow, found: &mut Found) -> Result<(),
     let below = path.split_once('/').map_or(path, |(_, below)| below);
     let inside = |path: &str| !path.split('/').any(|part| part == "..") && !path.starts_with('/');
     let candidates = [path, below].into_iter().filter(|path| inside(path));
-    let mut candidates = candidates.map(|path| options.source.join(path));
-    let Some(path) = candidates.find(|path| path.is_file()) else {
+    let mut candidates = candidates.map(|path| (path, options.source.join(path)));
+    let Some((named, path)) = candidates.find(|(_, path)| path.is_file()) else {
         found.leave_out("listed and not there");
         return Ok(());
     };
+    let root = options.source.canonicalize().ok();
+    if path.canonicalize().ok() != root.map(|root| root.join(named)) {
+        found.leave_out("a symbolic link, not followed");
+        return Ok(());
+    }
+    // Studies are numbered for each patient.
+    let study = named.split('/').find(|part| part.starts_with("study"));
+    let study = study.map(|study| format!("{patient}/{study}"));
     let view = match row.get("Frontal/Lateral") {
         "Lateral" => View::Lateral,
         _ => View::of(row.get("AP/PA")),
@@ -64,6 +72,7 @@ fn add(options: &PrepareOptions, row: &ListRow, found: &mut Found) -> Result<(),
         label: options.classes[class].clone(),
         patient: Some(patient.to_owned()),
         view: Some(view),
+        study,
     });
     Ok(())
 }

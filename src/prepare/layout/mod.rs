@@ -42,6 +42,8 @@ pub struct Item {
     pub patient: Option<String>,
     /// The view, where the list has one.
     pub view: Option<View>,
+    /// The study, where the list has one: hashed before it is written anywhere.
+    pub study: Option<String>,
 }
 
 /// What a layout found.
@@ -61,9 +63,6 @@ impl Found {
 
 /// The images of the source.
 pub(super) fn find(options: &PrepareOptions) -> Result<Found, PrepareError> {
-    if !options.source.is_dir() {
-        return Err(PrepareError::Source);
-    }
     let mut found = match options.layout {
         Layout::Folders => folders::find(options),
         Layout::Nih => nih::find(options),

@@ -38,6 +38,7 @@ pub(super) fn find(options: &PrepareOptions) -> Result<Found, PrepareError> {
             label: options.classes[class].clone(),
             patient: Some(row.get("Patient ID").to_owned()),
             view: Some(View::of(row.get("View Position"))),
+            study: None,
         });
     }
     Ok(found)

@@ -48,6 +48,7 @@ pub(super) fn find(options: &PrepareOptions) -> Result<Found, PrepareError> {
             label: options.classes[usize::from(positive)].clone(),
             patient: Some(patient),
             view: None,
+            study: None,
         });
     }
     Ok(found)

@@ -85,6 +85,11 @@ fn empty_and_foreign_files_are_called_what_they_are() {
     assert_eq!(refused(b"%PDF-1.7 ...").kind(), ErrorKind::UnsupportedMedia);
 }
 
+/// Whether a decoder panicked inside and was caught.
+fn panicked(error: &DecodeError) -> bool {
+    error.to_string().contains("broke the decoder")
+}
+
 #[test]
 fn every_sixteenth_of_a_file_is_an_error_and_no_panic() {
     for (name, whole) in
@@ -96,6 +101,7 @@ fn every_sixteenth_of_a_file_is_an_error_and_no_panic() {
             let error = decode(part, &DecodeLimits::default(), &DecodeOptions::default());
             let error = error.expect_err(&format!("{name} cut at {sixteenth}/16"));
             assert_ne!(error.kind(), ErrorKind::Internal, "{name}: {error}");
+            assert!(!panicked(&error), "{name} cut at {sixteenth}/16: {error}");
         }
     }
 }
@@ -109,7 +115,8 @@ fn real_files_cut_at_every_sixteenth_are_refused() {
         for sixteenth in 1..16 {
             let part = &whole[..whole.len() * sixteenth / 16];
             let result = decode(part, &DecodeLimits::default(), &DecodeOptions::default());
-            assert!(result.is_err(), "{} cut at {sixteenth}/16", path.display());
+            let error = result.expect_err(&format!("{} cut at {sixteenth}/16", path.display()));
+            assert!(!panicked(&error), "{} cut at {sixteenth}/16: {error}", path.display());
         }
     }
 }
@@ -268,7 +275,11 @@ proptest! {
         bytes.truncate(keep.index(bytes.len() + 1));
         let limits = DecodeLimits::default();
         let header = probe(&bytes, &limits);
-        if let Ok(decoded) = decode(&bytes, &limits, &DecodeOptions::default()) {
+        let decoded = decode(&bytes, &limits, &DecodeOptions::default());
+        if let Err(error) = &decoded {
+            prop_assert!(!panicked(error), "{error}");
+        }
+        if let Ok(decoded) = decoded {
             prop_assert!(header.is_ok());
             let raster = &decoded.raster;
             let pixels = u64::from(raster.width()) * u64::from(raster.height());

@@ -81,11 +81,13 @@ fn folders_that_are_named_from_the_working_folder_lie_beside_each_other() {
     for (source, destination, code) in [
         ("source", "made", 0),
         ("./source", "./made-too", 0),
-        ("source", "source/made", 1),
-        (".", "new", 1),
+        ("source", "source/made", 2),
+        (".", "new", 2),
     ] {
         let output = run(source, destination);
         assert_eq!(output.status.code(), Some(code), "{source} {destination}: {output:?}");
+        let key = folder.join(format!("{destination}.key"));
+        assert_eq!(key.exists(), code == 0, "a refused run leaves no key");
     }
 }
 

@@ -1,6 +1,7 @@
 //! The imaging room by its public face: golden values, bad input, de-identification.
 
 pub mod bad_input;
+mod broken_jpeg;
 mod careless;
 mod deidentify;
 mod dicom;

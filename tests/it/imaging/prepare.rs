@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use hilum::imaging::dicom::View;
-use hilum::imaging::{DecodeLimits, PseudonymKey};
+use hilum::imaging::{DecodeLimits, Expectation, PseudonymKey};
 use hilum::prepare::layout::Layout;
 use hilum::prepare::{Fold, PrepareError, PrepareOptions, PrepareReport, Row, prepare};
 use image::{ExtendedColorType, ImageEncoder};
@@ -46,6 +46,7 @@ impl Workplace {
             folds: 5,
             key: PseudonymKey::new(&[3; 32]).unwrap(),
             limits: DecodeLimits::default(),
+            expects: Expectation::default(),
             workers: NonZeroUsize::new(2).unwrap(),
             segment: None,
         };
@@ -380,5 +381,5 @@ fn the_command_says_nothing_that_was_planted() {
     std::fs::remove_file(key).unwrap();
     let output = run();
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("another recipe, key or size"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("another recipe, intended use, key"));
 }
