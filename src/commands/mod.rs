@@ -9,6 +9,7 @@ mod completions;
 mod doctor;
 mod flags;
 mod healthcheck;
+mod migrate;
 mod predict;
 mod prepare;
 mod serve;
@@ -47,6 +48,7 @@ enum Command {
     Doctor(doctor::Doctor),
     Prepare(prepare::Prepare),
     Bundle(bundle::BundleCommand),
+    Migrate(migrate::Migrate),
     Completions(completions::Completions),
     Man(completions::Man),
 }
@@ -71,6 +73,7 @@ impl Cli {
             Command::Doctor(doctor) => doctor.run(),
             Command::Prepare(prepare) => prepare.run(),
             Command::Bundle(bundle) => bundle.run(),
+            Command::Migrate(migrate) => migrate.run(),
             Command::Completions(completions) => completions.run(),
             Command::Man(man) => man.run(),
         }

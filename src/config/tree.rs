@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use super::limits::{LimitsConfig, non_zero};
 use super::pipeline::PipelineConfig;
+use super::registry::RegistryConfig;
+use super::store::StoreConfig;
 use http::HeaderValue;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,6 +35,10 @@ pub struct Config {
     pub engine: EngineConfig,
     /// The journey of images.
     pub pipeline: PipelineConfig,
+    /// Where objects are kept for good: the audit record's files.
+    pub store: StoreConfig,
+    /// The database of what all replicas must know and what outlives them: the audit record's chains.
+    pub registry: RegistryConfig,
     /// What the service says about itself.
     pub telemetry: TelemetryConfig,
 }
@@ -288,6 +294,8 @@ impl Config {
             problems.push("models.directory is empty; name a folder".to_owned());
         }
         problems.extend(self.pipeline.problems());
+        problems.extend(self.store.problems());
+        problems.extend(self.registry.problems());
         problems.extend(self.telemetry.problems());
         problems
     }
