@@ -10,7 +10,7 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from . import recipes
+from . import evaluation, recipes
 from .errors import NotRepeated, TrainingError
 
 _EXAMPLES = """examples:
@@ -30,6 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
     except TrainingError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        # A full disk above all: bundles and checkpoints are written aside first, so nothing half-written is in force.
+        print(f"error: {error.filename or 'writing'}: {error.strerror or error}; nothing was replaced", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("stopped; training goes on from its last finished epoch when the command is given again", file=sys.stderr)
         return 1
@@ -48,6 +52,11 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("bundle", type=Path, help="the bundle's folder")
     evaluate.add_argument("--data", type=Path, required=True, metavar="DIR", help="the data set's folder")
     evaluate.set_defaults(run=_evaluate)
+    line = "write a bundle anew around its model.onnx: figures, baseline, curves, card"
+    again = commands.add_parser("refresh", help=line, description=line)
+    again.add_argument("bundle", type=Path, help="the bundle's folder")
+    again.add_argument("--data", type=Path, required=True, metavar="DIR", help="the data set's folder")
+    again.set_defaults(run=_refresh)
     return parser
 
 
@@ -61,6 +70,8 @@ def _add_recipe(parser: argparse.ArgumentParser, command: str) -> None:
     add("--epochs", type=_positive, metavar="N", help="default: the recipe's")
     add("--limit", type=_positive, metavar="N", help="use the first N training images only, to try things out")
     add("--previous-version", metavar="V", help="the version this one follows, for the provenance")
+    add("--strangers", type=Path, metavar="DIR", help="try the gate against mnist/, cifar10/, chest_xray/ in there")
+    add("--train-only", action="store_true", help="end before the export; the same command without it goes on")
     parser.set_defaults(run=_train, command=command)
 
 
@@ -76,28 +87,42 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 def _train(options: argparse.Namespace) -> int:
     # Imported here: the frameworks take seconds to load, which neither --help nor evaluate should wait for.
-    from .evaluation import summary
     from .train import Options, train
 
     chosen = Options(**{field.name: getattr(options, field.name) for field in fields(Options)})
-    entry = train(recipes.recipe(options.command), chosen)
-    print(f"{summary(entry)}\nwritten: {options.out}")
+    figures = train(recipes.recipe(options.command), chosen)
+    if figures is None:
+        print(f"trained: {options.checkpoints}")
+        return 0
+    print("\n".join(evaluation.summary(entry) for entry in figures["datasets"]) + f"\nwritten: {options.out}")
     return 0
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from . import evaluation
-
     manifest, committed = evaluation.read_bundle(options.bundle)
     dataset = recipes.loader(manifest["name"])(options.data)
     if dataset.digest != manifest["provenance"]["data_digest"]:
         print("note: not the bytes that the model was made with (another order, perhaps)", file=sys.stderr)
-    old = committed["datasets"][0]
-    now = evaluation.evaluate(options.bundle / manifest["model"]["file"], dataset.test, old["name"])
-    print(evaluation.summary(now))
-    if found := evaluation.differences(old, now):
+    rule, found = evaluation.Rule.of(manifest), []
+    splits = dataset.measured()
+    for old in committed["datasets"]:
+        if old["name"] not in splits:
+            raise TrainingError(f"{options.data}: holds no {old['name']!r}, only {', '.join(splits)}")
+        model = options.bundle / manifest["model"]["file"]
+        now, _ = evaluation.evaluate(model, splits[old["name"]], old["name"], rule)
+        print(evaluation.summary(now))
+        found += evaluation.differences(old, now)
+    if found:
         raise NotRepeated("\n  ".join([f"{options.bundle}", *found]))
     print("the committed figures repeat")
+    return 0
+
+
+def _refresh(options: argparse.Namespace) -> int:
+    from .refresh import refresh
+
+    figures = refresh(options.bundle, options.data)
+    print("\n".join(evaluation.summary(entry) for entry in figures["datasets"]) + f"\nwritten: {options.bundle}")
     return 0
 
 

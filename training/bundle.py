@@ -12,16 +12,12 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 import jsonschema
 
 from .errors import TrainingError
-from .model_file import INPUT, OUTPUT
-from .provenance import Provenance
-from .recipe import Recipe
 
 _SCHEMA = Path(__file__).parents[1] / "docs" / "bundle.schema.json"
 
@@ -60,31 +56,6 @@ def staged(out: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def manifest(recipe: Recipe, version: str, model: Path, provenance: Provenance) -> dict:
-    """The contents of bundle.toml."""
-    interface = recipe.interface
-    return {
-        "schema": 1,
-        "name": recipe.model,
-        "version": version,
-        "task": "multiclass",
-        "labels": list(recipe.labels),
-        "model": {
-            "file": model.name,
-            "sha256": sha256(model),
-            "layout": "NCHW",
-            "precision": "fp32",
-            "input": [{"name": INPUT, "dtype": "FP32", "shape": [-1, *interface.image_shape]}],
-            "output": [{"name": OUTPUT, "role": "scores", "dtype": "FP32", "shape": [-1, interface.classes]}],
-        },
-        "intended_use": {"medical": False, "notice": "", "population": recipe.card.population, "views": []},
-        # Softmax is inside the graph.
-        "postprocess": {"activation": "none"},
-        "batching": asdict(recipe.batching),
-        "provenance": {key: value for key, value in asdict(provenance).items() if value is not None},
-    }
-
-
 def validate(contents: dict, schema: Path = _SCHEMA) -> None:
     """Check a manifest against the schema that the service's types generate."""
     try:
@@ -111,8 +82,11 @@ def _lines(table: dict, path: str) -> Iterator[str]:
     for key, value in nested.items():
         name = f"{path}{key}"
         for part in value if isinstance(value, list) else [value]:
-            yield ""
-            yield f"[[{name}]]" if isinstance(value, list) else f"[{name}]"
+            if isinstance(value, list):
+                yield from ("", f"[[{name}]]")
+            elif not part or not all(_is_table(inner) for inner in part.values()):
+                # A table of tables alone needs no line of its own.
+                yield from ("", f"[{name}]")
             yield from _lines(part, f"{name}.")
 
 
@@ -124,6 +98,11 @@ def to_json(contents: dict) -> str:
     """Indented JSON with each list of numbers on one line."""
     text = json.dumps(contents, indent=2, ensure_ascii=False)
     return re.sub(r"\[\s+([-+.,\deE\s]+?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
+
+
+def write(path: Path, text: str) -> None:
+    """Write text as UTF-8 with line feeds, whatever the platform."""
+    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_sums(folder: Path) -> None:

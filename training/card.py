@@ -2,62 +2,64 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from . import model_file
-from .fit import Trained
-from .provenance import Provenance
-from .recipe import Recipe
+from .recipe import Card
 
 _NAMES = {
     "accuracy": "Accuracy",
+    "roc_auc": "ROC-AUC",
+    "pr_auc": "PR-AUC (average precision)",
+    "sensitivity_at_95_specificity": "Sensitivity at 95 % specificity",
+    "f1": "F1",
     "log_loss": "Log loss",
-    "brier": "Brier score (sum over classes)",
+    "log_loss_calibrated": "Log loss, calibrated",
+    "brier": "Brier score",
+    "brier_calibrated": "Brier score, calibrated",
     "ece": "Expected calibration error (15 equal-mass bins)",
+    "ece_calibrated": "Expected calibration error, calibrated",
 }
 
 
-@dataclass(frozen=True)
-class Story:
-    """What the card tells: the recipe and everything that came of it. `runs` are the seeds, the chosen one first."""
-
-    recipe: Recipe
-    version: str
-    runs: list[Trained]
-    rows: tuple[int, int]
-    epochs: int
-    threads: int
-    evaluation: dict
-    provenance: Provenance
-    commands: tuple[str, str]
-
-
-def render(story: Story, model: Path) -> str:
-    """The card as Markdown."""
-    card, recipe = story.recipe.card, story.recipe
+def render(card: Card, manifest: dict, figured: dict, commands: tuple[str, str], model: Path) -> str:
+    """The card as Markdown. manifest: of bundle.toml; figured: evaluation.json; commands: to train, to evaluate."""
+    provenance = manifest["provenance"]
     sections = [
-        f"# {card.title} ({recipe.model}/{story.version})",
-        "## Intended use\n\n" + f"{card.use}\n\nPopulation: {card.population}.",
-        "## Interface\n\n" + _interface(recipe),
-        "## Data\n\n" + f"{card.data} Digest (SHA-256 over the decompressed training images, training labels, test "
-        f"images and test labels files, one after the other): `{story.provenance.data_digest}`.",
+        f"# {card.title} ({manifest['name']}/{manifest['version']})",
+        "## Intended use\n\n" + _use(card, manifest),
+        "## Interface\n\n" + _interface(manifest),
+        "## Data\n\n" + f"{card.data} Digest: `{provenance['data_digest']}`.",
         "## Network\n\n" + _network(model),
-        "## Training\n\n" + _training(story),
-        "## Figures\n\n" + figures(story.evaluation),
+        "## Training\n\n" + _training(figured["training"]),
+        "## Figures\n\n" + figures(figured),
+        "## Decision\n\n" + _decision(manifest, figured),
+        "## Number formats\n\n" + _formats(figured),
         "## Limits\n\n" + "\n".join(f"- {limit}" for limit in card.limits),
-        "## Repeat it\n\n" + _repeat(story),
+        "## Repeat it\n\n" + _repeat(commands, provenance["code_commit"]),
     ]
-    return "\n\n".join(sections) + "\n"
+    return "\n\n".join(section for section in sections if not section.endswith("\n\n")) + "\n"
 
 
-def _interface(recipe: Recipe) -> str:
-    channels, height, width = recipe.image_shape
-    return (
-        f"Input `{model_file.INPUT}`: FP32 [batch, {channels}, {height}, {width}], values in [0, 1]. "
-        f"Output `{model_file.OUTPUT}`: FP32 [batch, {len(recipe.labels)}], rows sum to 1, in the order "
-        f"{', '.join(recipe.labels)}. Normalisation and softmax are inside the graph."
-    )
+def _use(card: Card, manifest: dict) -> str:
+    notice = manifest["intended_use"].get("notice")
+    return f"{card.use}\n\nPopulation: {card.population}." + (f"\n\n**{notice}**" if notice else "")
+
+
+def _interface(manifest: dict) -> str:
+    shown = {"scores": "scores in the order of the labels", "logits": "before the activation", "cam": "Grad-CAM++ maps"}
+    shown |= {"embedding": "the features before the last layer", "ood": "the distance that the gate looks at"}
+    lines = [f"Labels: {', '.join(manifest['labels'])}.", "", "| tensor | shape | |", "|---|---|---|"]
+    for given in manifest["model"]["input"]:
+        lines.append(f"| `{given['name']}` (input) | {_shape(given)} | FP32, values in [0, 1] |")
+    lines += [f"| `{out['name']}` | {_shape(out)} | {shown[out['role']]} |" for out in manifest["model"]["output"]]
+    steps = [step["op"] for step in manifest.get("preprocess", {}).get("step", [])]
+    files = f"\n\nImage files: {', '.join(steps)}." if steps else ""
+    return "\n".join(lines) + "\n\nNormalisation and activation are inside the graph." + files
+
+
+def _shape(tensor: dict) -> str:
+    return " × ".join("batch" if dim == -1 else str(dim) for dim in tensor["shape"])
 
 
 def _network(model: Path) -> str:
@@ -65,46 +67,66 @@ def _network(model: Path) -> str:
     lines = ["| operator | output | parameters |", "|---|---|---:|"]
     lines += [f"| {operator} | {shape} | {weights or ''} |" for operator, shape, weights in layers]
     total = sum(weights for _, _, weights in layers)
-    return "\n".join(lines) + f"\n\n{total:,} parameters, opset {model_file.OPSET}, {model.stat().st_size:,} bytes."
+    if len(lines) > 62:
+        lines = [f"{len(layers)} operators; `hilum bundle describe` lists them."]
+    return (
+        "\n".join(lines) + f"\n\n{total:,} numbers learned (running means and variances of batch norms that were not "
+        f"folded included), opset {model_file.OPSET}, {model.stat().st_size:,} bytes."
+    )
 
 
-def _training(story: Story) -> str:
-    best, recipe = story.runs[0], story.recipe
-    train, validation = story.rows
-    epochs = f"{story.epochs} epochs" if story.epochs > 1 else "1 epoch"
-    seeds = f"{len(story.runs)} seeds were" if len(story.runs) > 1 else "One seed was"
-    threads = f"{story.threads} threads" if story.threads > 1 else "1 thread"
-    lines = [
-        f"{recipe.card.training} Batch size {recipe.batch_size}, {epochs} over {train:,} images; the last "
-        f"{validation:,} images of the training file were held out for validation. "
-        f"{story.provenance.framework}; {best.seconds:.0f} s on CPU with {threads}.",
-        f"{seeds} trained. The bundle is the one with the best validation accuracy (at a tie the lowest log loss); "
-        "the test images were looked at only after that choice.",
-        "| seed | validation accuracy | validation log loss | |\n|---:|---:|---:|---|\n"
-        + "\n".join(
-            f"| {run.seed} | {run.accuracy:.4f} | {run.log_loss:.4f} | {'chosen' if run is best else ''} |"
-            for run in sorted(story.runs, key=lambda run: run.seed)
-        ),
-    ]
-    return "\n\n".join(lines)
+def _training(training: dict) -> str:
+    parts = list(training["sentences"])
+    if seeds := training.get("seeds"):
+        lines = ["| seed | validation accuracy | validation log loss | |", "|---:|---:|---:|---|"]
+        lines += [
+            f"| {seed['seed']} | {seed['accuracy']:.4f} | {seed['log_loss']:.4f} | {'chosen' if not at else ''} |"
+            for at, seed in enumerate(seeds)
+        ]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
 
 
 def figures(evaluation: dict) -> str:
-    """The figures of an evaluation.json as the card shows them."""
-    entry, difference = evaluation["datasets"][0], evaluation["framework_max_difference"]
+    """The section that evaluation.json determines."""
+    difference = evaluation["framework_max_difference"]
+    parts = [
+        "Computed from `model.onnx` by ONNX Runtime; images that the gate refuses count too. Intervals: "
+        f"{evaluation['interval']}; they cover the choice of test images, not of the seed, and resampling pushes "
+        "that of the calibration error upwards. Of several classes ROC-AUC, PR-AUC, sensitivity and F1 are means of "
+        "each class against the others."
+    ]
+    for entry in evaluation["datasets"]:
+        parts.append(f"### {entry['name']}\n\n" + metric_table(entry["metrics"]))
+        if refused := entry.get("refused"):
+            parts.append(f"The gate refuses {refused['n']:,} of these {entry['n']:,} images ({refused['share']:.2%}).")
+        for group in entry.get("subgroups", []):
+            parts.append(f"{group['name']}, n = {group['n']:,}:\n\n" + metric_table(group["metrics"]))
+        counts = entry["confusion_matrix"]
+        parts.append("Confusion matrix (rows: truth, columns: prediction):\n\n" + _matrix(counts))
+    if evaluation.get("curves", True):
+        parts.append("![ROC](roc.svg) ![Precision and recall](pr.svg) ![Calibration](calibration.svg)")
+    worst = {name: value for name, value in difference.items() if isinstance(value, float)}
+    if worst:
+        text = ", ".join(f"{name} {value:.1e}" for name, value in worst.items())
+        parts.append(f"Largest difference to the framework over {difference['n']} real images: {text}.")
+    if proof := evaluation.get("explanation"):
+        parts.append(
+            f"The map `cam` against exact Grad-CAM++ by automatic differentiation, every label of {proof['n']} images, "
+            f"each over its own largest value: {proof['largest_difference_to_autograd']:.1e} at most."
+        )
+    return "\n\n".join(parts)
+
+
+def metric_table(found: list[dict]) -> str:
+    """Metrics as a Markdown table."""
     lines = ["| metric | value | 95 % interval | n |", "|---|---:|---|---:|"]
-    for metric in entry["metrics"]:
+    for metric in found:
         low, high = metric["interval"]
         lines.append(
             f"| {_NAMES[metric['name']]} | {metric['value']:.4f} | {low:.4f} to {high:.4f} | {metric['n']:,} |"
         )
-    return (
-        f"On {entry['name']}, computed from `model.onnx` by ONNX Runtime. Intervals: {evaluation['interval']}; they "
-        "cover the choice of test images, not the choice of seed, and resampling pushes that of the calibration error "
-        "upwards.\n\n" + "\n".join(lines) + f"\n\nLargest difference between the framework's and ONNX Runtime's "
-        f"probabilities over {difference['n']} test images: {difference['probabilities']:.1e}.\n\n"
-        "Confusion matrix (rows: truth, columns: prediction):\n\n" + _matrix(entry["confusion_matrix"])
-    )
+    return "\n".join(lines)
 
 
 def _matrix(counts: list[list[int]]) -> str:
@@ -116,10 +138,50 @@ def _matrix(counts: list[list[int]]) -> str:
     return "\n".join(lines)
 
 
-def _repeat(story: Story) -> str:
-    train, evaluate = story.commands
+def _decision(manifest: dict, figured: dict) -> str:
+    post, parts = manifest["postprocess"], []
+    if (fitted := post.get("calibration")) is not None:
+        numbers = ", ".join(f"{key} {value}" for key, value in fitted.items() if key != "kind")
+        parts.append(f"Calibration: {fitted['kind']} ({numbers}), on rows that neither trained nor chose.")
+    band = f", abstains in {post['abstain']}" if post.get("abstain") else ""
+    several = " of the best class, else it abstains" if manifest["task"] == "multiclass" else ""
+    parts.append(f"Threshold {post.get('threshold', 0.5)} on the calibrated score{several}{band}.")
+    if rule := figured.get("decision_rule"):
+        parts.append(rule)
+    if tried := figured.get("out_of_distribution"):
+        lines = [
+            f"Out-of-distribution gate: {tried['score']}, at most {tried['threshold']} ({tried['rule']}). Share "
+            "refused of other images, and what an energy score would refuse at the same rate of good ones:",
+            "",
+            "| images | n | refused | by energy |",
+            "|---|---:|---:|---:|",
+        ]
+        lines += [
+            f"| {row['name']} | {row['n']:,} | {row['refused']:.3f} | {row['energy_refused']:.3f} |"
+            for row in tried["tried"]
+        ]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def _formats(figured: dict) -> str:
+    lines = ["| format | bytes | largest score difference | labels flipped | accuracy (fp32) | CPU time |"]
+    lines.append("|---|---:|---:|---:|---:|---:|")
+    for name, row in figured.get("formats_tried", {}).items():
+        if "failed" in row:
+            lines.append(f"| {name} | failed: {row['failed'].splitlines()[0]} | | | | |")
+            continue
+        lines.append(
+            f"| {name} | {row['bytes']:,} | {row['largest_score_difference']:.1e} | {row['labels_flipped']} of "
+            f"{row['n']:,} | {row['accuracy']:.4f} ({row['fp32_accuracy']:.4f}) | {row['cpu_time_over_fp32']} × |"
+        )
+    return "\n".join(lines) + "\n\nThe bundle holds fp32." if len(lines) > 2 else ""
+
+
+def _repeat(commands: tuple[str, str], commit: str) -> str:
+    train, evaluate = commands
     return (
         f"```sh\n# train anew\n{train}\n# recompute the figures; exit code 3 if they differ\n{evaluate}\n```\n\n"
-        f"Code commit: {story.provenance.code_commit}. Training on another processor or number of threads rounds "
-        "differently and gives a slightly different model."
+        f"Code commit: {commit}. Training on another processor or number of threads rounds differently and gives a "
+        "slightly different model."
     )

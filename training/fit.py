@@ -19,8 +19,9 @@ from . import metrics
 from .data import Split
 from .errors import TrainingError
 from .learners import Learner, seed_everything, threads
-from .provenance import code_commit
+from .provenance import code_digest
 from .recipe import Recipe
+from .tracking import Run
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,8 @@ class Checkpoint:
     def __init__(self, folder: Path, settings: dict):
         self.folder, self.settings = folder, settings
 
-    def restore(self, learner: Learner, epochs: int) -> tuple[int, float]:
-        """Load the latest epoch into `learner`; the epochs done and the seconds they took, zeros if there is none.
-
-        epochs: how many are wanted in all; a checkpoint that is further than that is refused.
-        """
+    def restore(self, learner: Learner) -> tuple[int, float]:
+        """Load the latest epoch into `learner`; the epochs done and the seconds they took, zeros if there is none."""
         state_file = self.folder / "state.json"
         if not state_file.exists():
             return 0, 0.0
@@ -63,10 +61,6 @@ class Checkpoint:
             raise TrainingError(
                 f"{self.folder}: a checkpoint of other settings ({state['settings']}, now {self.settings}); "
                 "remove it or name another folder with --checkpoints"
-            )
-        if state["epochs_done"] > epochs:
-            raise TrainingError(
-                f"{self.folder}: holds {state['epochs_done']} epochs, {epochs} are asked for; remove it"
             )
         learner.load(self.folder / state["file"])
         return state["epochs_done"], state["seconds"]
@@ -86,24 +80,30 @@ class Checkpoint:
 
 
 def train_seed(
-    recipe: Recipe, train: Split, validation: Split, seed: int, epochs: int, checkpoint: Checkpoint
+    recipe: Recipe, train: Split, validation: Split, seed: int, epochs: int, checkpoint: Checkpoint, run: Run | None
 ) -> Trained:
     """Train one seed, from its checkpoint if there is one, and score it on the validation rows."""
     seed_everything(seed)
     learner = recipe.learner()
-    done, seconds = checkpoint.restore(learner, epochs)
+    done, seconds = checkpoint.restore(learner)
     if done:
         print(f"seed {seed}: resumed after epoch {done}", flush=True)
     for epoch in range(done, epochs):
-        # The order depends on seed and epoch alone, so a resumed run continues as if it had not been stopped.
+        # Order and draws depend on seed and epoch alone: a resumed run continues as if it had not been stopped.
         order = np.random.default_rng((seed, epoch)).permutation(len(train))
         started = time.monotonic()
         label = f"{recipe.command} seed {seed} epoch {epoch + 1}/{epochs}"
         steps = -(-len(train) // recipe.batch_size)
         with tqdm(total=steps, desc=label, unit="batch", disable=not sys.stderr.isatty(), leave=False) as bar:
-            loss = learner.run_epoch(train.take(order), recipe.batch_size, bar.update)
+            seed_everything(seed * 1000 + epoch + 1)
+            share = (epoch / epochs, (epoch + 1) / epochs)
+            loss = learner.run_epoch(train.take(order), recipe.batch_size, bar.update, share)
         seconds += time.monotonic() - started
         checkpoint.write(learner, epoch + 1, seconds)
+        if not np.isfinite(loss):
+            raise TrainingError(f"{label}: the loss is not finite; lower the learning rate")
+        if run:
+            run.figure(f"loss seed {seed}", loss, epoch + 1)
         print(f"{label}: loss {loss:.4f}, {seconds:.0f} s so far", flush=True)
     scores = learner.probabilities(validation.images)
     accuracy = float(metrics.correct(scores, validation.labels).mean())
@@ -113,14 +113,16 @@ def train_seed(
 
 
 def train_seeds(
-    recipe: Recipe, train: Split, validation: Split, digest: str, seeds: tuple[int, ...], epochs: int, checkpoints: Path
-) -> list[Trained]:
-    """Train every seed; best validation result first."""
+    recipe: Recipe, train: Split, validation: Split, digest: str, seeds: tuple[int, ...], epochs: int,
+    checkpoints: Path, run: Run | None = None,
+) -> list[Trained]:  # fmt: skip
+    """Train every seed; best validation result first. `run` records each epoch's loss."""
     _ignore_by_git(checkpoints)
     # Whatever the weights depend on: a checkpoint that was made otherwise would end in a model that no card describes.
     common = {
         "batch_size": recipe.batch_size,
-        "code": code_commit(),
+        "epochs": epochs,
+        "code": code_digest(recipe),
         "data": digest,
         "threads": threads(),
         "train_rows": len(train),
@@ -129,7 +131,7 @@ def train_seeds(
     for seed in seeds:
         settings = common | {"seed": seed}
         checkpoint = Checkpoint(checkpoints / f"{recipe.command}-seed{seed}", settings)
-        runs.append(train_seed(recipe, train, validation, seed, epochs, checkpoint))
+        runs.append(train_seed(recipe, train, validation, seed, epochs, checkpoint, run))
     return sorted(runs, key=lambda run: run.rank, reverse=True)
 
 

@@ -7,6 +7,7 @@ so that a run resumed from a checkpoint takes the same steps as one that was nev
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -27,8 +28,11 @@ class Learner(Protocol):
 
     framework: str
 
-    def run_epoch(self, rows: Split, batch_size: int, tick: Tick) -> float:
-        """Train once over `rows` in their order; the mean loss."""
+    def run_epoch(self, rows: Split, batch_size: int, tick: Tick, share: tuple[float, float]) -> float:
+        """Train once over `rows` in their order; the mean loss.
+
+        share: where in the whole training the epoch begins and ends, each 0 to 1.
+        """
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """float32 [n, k] for images float32 [n, c, h, w] in [0, 1], by the framework itself."""
@@ -61,7 +65,7 @@ class KerasLearner:
     def __init__(self, model: keras.Model):
         self.model = model
 
-    def run_epoch(self, rows: Split, batch_size: int, tick: Tick) -> float:
+    def run_epoch(self, rows: Split, batch_size: int, tick: Tick, share: tuple[float, float]) -> float:
         classes = self.model.output_shape[-1]
         progress = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: tick())
         history = self.model.fit(
@@ -96,9 +100,12 @@ class KerasLearner:
 class Served(torch.nn.Module):
     """A network of logits with normalisation before and softmax after it, so that callers need to know neither."""
 
-    def __init__(self, network: torch.nn.Module, mean: float, std: float):
+    def __init__(self, network: torch.nn.Module, mean: float | tuple, std: float | tuple):
         super().__init__()
-        self.network, self.mean, self.std = network, mean, std
+        self.network = network
+        # One value a channel; buffers that are constants of the recipe, not state.
+        for name, value in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(value, dtype=torch.float32).reshape(-1, 1, 1), persistent=False)
 
     def logits(self, image: torch.Tensor) -> torch.Tensor:
         """float32 [n, k], unbounded, of images float32 [n, c, h, w] in [0, 1]."""
@@ -108,27 +115,70 @@ class Served(torch.nn.Module):
         return self.logits(image).softmax(dim=1)
 
 
+@dataclass(frozen=True)
+class Tricks:
+    """What a torch training may add to plain steps.
+
+    augment: images [n, c, h, w] in [0, 1] to the same, drawn anew each epoch by torch's generator.
+    schedule: the share of training that is done (0 to 1) to a factor on each group's learning rate.
+    ema: decay a step of the moving average of weights that is served in their place; 0 for none.
+    """
+
+    augment: Callable | None = None
+    label_smoothing: float = 0.0
+    schedule: Callable[[float], float] | None = None
+    ema: float = 0.0
+
+
 class TorchLearner:
-    """A torch network of logits, trained with cross-entropy by the optimiser that `optimiser` makes."""
+    """A torch network of logits, trained with cross-entropy by the optimiser that `optimiser` makes.
+
+    prepare: called with the network and the first epoch's images before training, for layers that data initialise.
+    """
 
     framework = f"torch {torch.__version__.split('+')[0]}"
 
-    def __init__(self, network: torch.nn.Module, mean: float, std: float, optimiser: Callable):
-        self.served = Served(network, mean, std)
+    def __init__(self, network, mean, std, optimiser: Callable, tricks: Tricks = Tricks(), prepare=None):
+        self.trained = Served(network, mean, std)
         self.optimiser = optimiser(network.parameters())
+        self.rates = [group["lr"] for group in self.optimiser.param_groups]
+        self.tricks, self.prepare = tricks, prepare
+        average = torch.optim.swa_utils.get_ema_multi_avg_fn(tricks.ema)
+        self.averaged = (
+            torch.optim.swa_utils.AveragedModel(self.trained, multi_avg_fn=average, use_buffers=True)
+            if tricks.ema
+            else None
+        )
 
-    def run_epoch(self, rows: Split, batch_size: int, tick: Tick) -> float:
-        self.served.train()
+    @property
+    def served(self) -> Served:
+        """The network that answers: the average of weights where there is one."""
+        return self.averaged.module if self.averaged else self.trained
+
+    def run_epoch(self, rows: Split, batch_size: int, tick: Tick, share: tuple[float, float]) -> float:
+        if self.prepare and share[0] == 0:
+            self.prepare(self.trained, torch.from_numpy(rows.images[:2000]))
+        self.trained.train()
         images, labels = torch.from_numpy(rows.images), torch.from_numpy(rows.labels)
-        total = 0.0
-        for batch, truth in zip(images.split(batch_size), labels.split(batch_size)):
+        steps, total = -(-len(labels) // batch_size), 0.0
+        for step, (batch, truth) in enumerate(zip(images.split(batch_size), labels.split(batch_size))):
+            self._set_rate(share[0] + (share[1] - share[0]) * step / steps)
+            batch = self.tricks.augment(batch) if self.tricks.augment else batch
             self.optimiser.zero_grad()
-            loss = torch.nn.functional.cross_entropy(self.served.logits(batch), truth)
+            smoothing = self.tricks.label_smoothing
+            loss = torch.nn.functional.cross_entropy(self.trained.logits(batch), truth, label_smoothing=smoothing)
             loss.backward()
             self.optimiser.step()
+            if self.averaged:
+                self.averaged.update_parameters(self.trained)
             total += loss.item() * len(truth)
             tick()
         return total / len(labels)
+
+    def _set_rate(self, done: float) -> None:
+        if self.tricks.schedule:
+            for group, rate in zip(self.optimiser.param_groups, self.rates):
+                group["lr"] = rate * self.tricks.schedule(done)
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         self.served.eval()
@@ -138,14 +188,18 @@ class TorchLearner:
     def module(self) -> torch.nn.Module:
         return self.served
 
+    def _state(self) -> dict[str, object]:
+        parts = {"network": self.trained, "optimiser": self.optimiser}
+        return parts | ({"averaged": self.averaged} if self.averaged else {})
+
     def save(self, path: Path) -> None:
-        torch.save({"network": self.served.state_dict(), "optimiser": self.optimiser.state_dict()}, path)
+        torch.save({name: part.state_dict() for name, part in self._state().items()}, path)
 
     def load(self, path: Path) -> None:
         try:
             state = torch.load(path, weights_only=True)
-            self.served.load_state_dict(state["network"])
-            self.optimiser.load_state_dict(state["optimiser"])
+            for name, part in self._state().items():
+                part.load_state_dict(state[name])
         except Exception as error:
             raise _unreadable(path, error) from error
 

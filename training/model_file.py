@@ -21,8 +21,8 @@ OPSET = 20
 INPUT, OUTPUT, BATCH = "image", "probabilities", "batch"
 # Scores are computed in batches of this size; fixed because the order of additions may depend on it.
 _ROWS = 250
-# Nodes whose constants are weights; those of others are a target shape or a mean.
-_WEIGHTED = {"Conv", "Gemm", "MatMul", "Add"}
+# As many bytes of input at most are run at once: a batch of large images has larger feature maps still.
+_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Interface:
     classes: int
 
 
-def export(module, interface: Interface, path: Path) -> None:
-    """Write `module` (torch, image to probabilities) as a single ONNX file and check it."""
+def export(module, interface: Interface, path: Path, outputs: tuple[str, ...] = (OUTPUT,)) -> None:
+    """Write `module` (torch; image to a tensor, or to a dict of `outputs` in this order) as one ONNX file, checked."""
     import torch
 
     module.eval()
@@ -44,16 +44,18 @@ def export(module, interface: Interface, path: Path) -> None:
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         torch.onnx.export(
-            _named(module), (example,), path, input_names=[INPUT], output_names=[OUTPUT], opset_version=OPSET,
-            dynamo=True, external_data=False, dynamic_shapes={INPUT: {0: torch.export.Dim(BATCH)}}, verbose=False,
+            _named(module, outputs), (example,), path, input_names=[INPUT], output_names=list(outputs),
+            opset_version=OPSET, dynamo=True, external_data=False, verbose=False,
+            dynamic_shapes={INPUT: {0: torch.export.Dim(BATCH)}},
         )  # fmt: skip
     model = onnx.load(path)
     _strip(model)
-    onnx.save(model, path)
+    # Tools that add an output or draw the graph need every value's shape.
+    onnx.save(onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True), path)
     check(path, interface)
 
 
-def _named(module):
+def _named(module, outputs: tuple[str, ...]):
     """A module whose `forward` takes `image`: dynamic shapes are matched by argument name, Keras' takes `*args`."""
     import torch
 
@@ -63,7 +65,8 @@ def _named(module):
             self.inner = module
 
         def forward(self, image):
-            return self.inner(image)
+            found = self.inner(image)
+            return tuple(found[name] for name in outputs) if isinstance(found, dict) else found
 
     return Named().eval()
 
@@ -79,43 +82,80 @@ def _strip(model: onnx.ModelProto) -> None:
 
 
 def check(path: Path, interface: Interface) -> None:
-    """Refuse a file that ONNX finds invalid or whose inputs and outputs are not the interface's."""
+    """Refuse a file that ONNX finds invalid or whose input and scores are not the interface's."""
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
-    found = [(value.name, _shape(value)) for value in (*model.graph.input, *model.graph.output)]
+    found = [(value.name, shape(value)) for value in (*model.graph.input, *model.graph.output[:1])]
     wanted = [(INPUT, [BATCH, *interface.image_shape]), (OUTPUT, [BATCH, interface.classes])]
     if found != wanted:
         raise TrainingError(f"{path.name}: inputs and outputs are {found}, expected {wanted}")
+    for value in model.graph.output:
+        # The batch alone is open: a consumer allocates by what the file says.
+        if any(isinstance(dim, str) or dim == 0 for dim in shape(value)[1:]) or shape(value)[0] != BATCH:
+            raise TrainingError(f"{path.name}: {value.name} has shape {shape(value)}, only the batch may be open")
     if any(tensor.external_data for tensor in model.graph.initializer):
         raise TrainingError(f"{path.name}: weights lie outside the file")
 
 
-def _shape(value: onnx.ValueInfoProto) -> list[int | str]:
+def shape(value: onnx.ValueInfoProto) -> list[int | str]:
+    """Dimensions as numbers, or as the name of an open one."""
     return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
 
 
-def run(path: Path, images: np.ndarray) -> np.ndarray:
-    """Probabilities float32 [n, k] of images float32 [n, c, h, w] in [0, 1], by ONNX Runtime on one CPU thread."""
+def output_shapes(path: Path) -> dict[str, list[int]]:
+    """Each output's shape, -1 for the batch, in the file's order."""
+    outputs = onnx.load(path, load_external_data=False).graph.output
+    return {value.name: [-1 if isinstance(dim, str) else dim for dim in shape(value)] for value in outputs}
+
+
+def session(path: Path) -> onnxruntime.InferenceSession:
+    """ONNX Runtime on one CPU thread: figures must not depend on how many cores the machine has."""
     options = onnxruntime.SessionOptions()
-    # One thread: figures must not depend on how many cores the machine has.
     options.intra_op_num_threads = 1
+    options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise TrainingError(f"{path}: ONNX Runtime cannot load it ({error})") from error
-    batches = range(0, len(images), _ROWS)
-    return np.concatenate([session.run([OUTPUT], {INPUT: images[i : i + _ROWS]})[0] for i in batches])
+
+
+def run(path: Path, images: np.ndarray) -> np.ndarray:
+    """Probabilities float32 [n, k] of images float32 [n, c, h, w] in [0, 1]."""
+    return run_all(path, images, (OUTPUT,))[OUTPUT]
+
+
+def run_all(path: Path, images: np.ndarray, names: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
+    """Outputs by name (all of them, or `names`) of images float32 [n, c, h, w] in [0, 1]."""
+    opened = session(path)
+    names = names or tuple(output.name for output in opened.get_outputs())
+    rows = max(1, min(_ROWS, _BYTES // max(1, images[:1].nbytes)))
+    parts = [opened.run(list(names), {INPUT: images[i : i + rows]}) for i in range(0, len(images), rows)]
+    return {name: np.concatenate([part[at] for part in parts]) for at, name in enumerate(names)}
 
 
 def layers(path: Path) -> list[tuple[str, str, int]]:
-    """The graph's nodes in order as (operator with kernel, output shape, number of weights)."""
+    """The graph's nodes up to the scores, in order, as (operator with kernel, output shape, number of weights)."""
     model = onnx.shape_inference.infer_shapes(onnx.load(path))
-    shapes = {value.name: _shape(value) for value in (*model.graph.value_info, *model.graph.output)}
-    sizes = {tensor.name: (tensor.dims, int(np.prod(tensor.dims))) for tensor in model.graph.initializer}
+    shapes = {value.name: shape(value) for value in (*model.graph.value_info, *model.graph.output)}
+    sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in model.graph.initializer}
+    kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     rows = []
-    for node in model.graph.node:
+    for node in _leading_to(model.graph, OUTPUT):
         kernel = next((list(a.ints) for a in node.attribute if a.name == "kernel_shape"), None)
         operator = node.op_type + (f" {'×'.join(map(str, kernel))}" if kernel else "")
-        weights = sum(sizes[name][1] for name in node.input if name in sizes and node.op_type in _WEIGHTED)
+        # Constants of other operators are a target shape or a mean, not weights.
+        counted = node.op_type in ("Conv", "Gemm", "MatMul", "Add", "BatchNormalization")
+        weights = sum(
+            sizes[name] for name in node.input if counted and kinds.get(name) in (1, 10) and sizes.get(name, 1) > 1
+        )
         rows.append((operator, " × ".join(map(str, shapes.get(node.output[0], ["?"]))), weights))
     return rows
+
+
+def _leading_to(graph: onnx.GraphProto, output: str) -> list[onnx.NodeProto]:
+    wanted, kept = {output}, []
+    for node in reversed(graph.node):
+        if wanted & set(node.output):
+            wanted |= set(node.input)
+            kept.append(node)
+    return kept[::-1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,3 +40,18 @@ def code_commit(folder: Path = Path(__file__).parent) -> str:
 def _git(folder: Path, *arguments: str) -> str:
     command = ["git", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def code_digest(recipe) -> str:
+    """SHA-256 over the sources that decide a recipe's weights: its own file, the networks and how they learn.
+
+    Evaluation and export are left out: a run that stopped in them goes on with mended code.
+    """
+    folder = Path(__file__).parent
+    own = Path(inspect.getfile(recipe.learner))
+    shared = [folder / name for name in ("augment.py", "learners.py", "schedule.py")]
+    files = [own, *shared, *sorted((folder / "networks").glob("*.py"))]
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -42,6 +42,9 @@ class Recipe:
 
     seeds: each is trained; the one with the best validation accuracy (then the lowest log loss) becomes the bundle.
     validation: the share of the training split that is held out for that choice, taken from its end.
+    calibration: the part of those rows, taken from their end, that calibrates and does not choose; 0 for a bundle of
+    plain scores, without calibration, gate and further outputs.
+    preprocess: the steps from an image file to the network's input.
     """
 
     command: str
@@ -57,6 +60,8 @@ class Recipe:
     batching: Batching
     card: Card
     previous_version: str | None = None
+    calibration: float = 0.5
+    preprocess: tuple[dict, ...] = ()
 
     @property
     def interface(self) -> Interface:

@@ -11,7 +11,7 @@ mod ticket;
 mod worker;
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -20,12 +20,12 @@ use tokio::sync::oneshot;
 
 use crate::domain::{ErrorKind, Fault, Tensor};
 use crate::engine::{Engine, EngineError, EngineFactory, OutputSet, Signature};
-use crate::lifecycle::{Clock, Permits};
+use crate::lifecycle::{Clock, Permit, Permits};
 use crate::telemetry::statistics::ComputeTimes;
 use crate::telemetry::{ModelMetrics, TraceContext};
 
 use queue::Queue;
-use worker::Worker;
+use worker::{Bench, Station, Worker};
 
 /// The bounds of a batcher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +90,8 @@ pub struct BatchRequest {
     pub priority: Priority,
     /// Where it stands in its trace.
     pub trace: TraceContext,
+    /// Whether no other caller is about: then it may be run at once, on the caller's thread.
+    pub alone: bool,
 }
 
 /// How urgent a request is: 1 is run before 2, 2 before 3; within one level the order is that of
@@ -242,6 +244,8 @@ impl Future for Pending {
 #[derive(Debug)]
 pub struct Batcher {
     queue: Arc<Queue>,
+    stations: Vec<Arc<Station>>,
+    permits: Permits,
     signature: Signature,
     provider: &'static str,
     workers: Mutex<Vec<JoinHandle<()>>>,
@@ -266,10 +270,13 @@ impl Batcher {
         let (signature, provider) =
             first.ok_or_else(|| EngineError::Load("there is no engine to run".to_owned()))?;
         let queue = Arc::new(Queue::new(options, engines.len(), clock, metrics));
-        let mut workers = Vec::with_capacity(engines.len());
-        for (instance, engine) in engines.into_iter().enumerate() {
-            let worker =
-                Worker::new(Arc::clone(&queue), engine, Arc::clone(factory), permits.clone());
+        let stations: Vec<_> = engines
+            .into_iter()
+            .map(|engine| Arc::new(Station::new(Arc::clone(&queue), engine, Arc::clone(factory))))
+            .collect();
+        let mut workers = Vec::with_capacity(stations.len());
+        for (instance, station) in stations.iter().enumerate() {
+            let worker = Worker::new(Arc::clone(station), permits.clone());
             let thread = std::thread::Builder::new().name(format!("{name}#{instance}"));
             match thread.spawn(move || worker.work()) {
                 Ok(thread) => workers.push(thread),
@@ -279,7 +286,8 @@ impl Batcher {
                 }
             }
         }
-        Ok(Self { queue, signature, provider, workers: Mutex::new(workers) })
+        let (permits, workers) = (permits.clone(), Mutex::new(workers));
+        Ok(Self { queue, stations, permits, signature, provider, workers })
     }
 
     /// What the model takes and gives.
@@ -292,15 +300,33 @@ impl Batcher {
         self.provider
     }
 
-    /// Queues a request.
+    /// Queues a request; or runs it here and now, where it is alone, its run is measured to be quick,
+    /// nothing waits, and an engine and its cores are free.
     ///
     /// # Errors
     /// [`BatchError::Overloaded`], [`BatchError::TooLarge`], [`BatchError::DeadlineExceeded`] or
     /// [`BatchError::Closed`]; nothing was queued then.
     pub fn submit(&self, request: BatchRequest) -> Result<Pending, BatchError> {
         let (reply, answer) = oneshot::channel();
-        self.queue.push(request, reply)?;
+        let at_once = request.alone && self.queue.is_quick(&request.inputs);
+        let held = if at_once { self.free_station() } else { None };
+        let Some((mut bench, _permit)) = held else {
+            self.queue.push(request, reply)?;
+            return Ok(Pending(answer));
+        };
+        if let Some(part) = self.queue.pass_or_push(request, reply)?
+            && !bench.serve(vec![part])
+        {
+            self.queue.abandon();
+        }
         Ok(Pending(answer))
+    }
+
+    /// A station where nobody works, with the permit for a run, if both can be had without a wait.
+    fn free_station(&self) -> Option<(MutexGuard<'_, Bench>, Permit)> {
+        let bench = self.stations.iter().find_map(|station| station.try_hold())?;
+        let permit = self.permits.try_acquire(self.queue.options.threads_per_run)?;
+        Some((bench, permit))
     }
 
     /// Rows that wait now.

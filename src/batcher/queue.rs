@@ -17,6 +17,13 @@ use crate::domain::Tensor;
 use crate::lifecycle::Clock;
 use crate::telemetry::ModelMetrics;
 
+/// By which a request is answered.
+pub type Reply = oneshot::Sender<Result<BatchAnswer, BatchError>>;
+
+/// A run up to this long may take place on a caller's thread. It holds up what else that thread has to
+/// do, so it stays below what a wake of another thread and back may cost on a busy machine.
+const QUICK: Duration = Duration::from_micros(250);
+
 /// A part of a request that waits.
 #[derive(Debug)]
 pub struct Part {
@@ -91,32 +98,62 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether these inputs are of one run, and that run is measured to be quick.
+    pub fn is_quick(&self, inputs: &[Tensor]) -> bool {
+        let rows = self.rows_of(inputs);
+        let cost = self.cost.of(self.options.shape.run_rows(rows));
+        !cost.is_zero() && cost <= QUICK && rows <= self.row_limit()
+    }
+
     /// Queues a request, whole or not at all.
     ///
     /// # Errors
     /// See [`super::Batcher::submit`].
-    pub fn push(
+    pub fn push(&self, request: BatchRequest, reply: Reply) -> Result<(), BatchError> {
+        self.let_in(request, reply, false).map(|_| ())
+    }
+
+    /// Hands a request of one part back to be run at once if nothing waits, else queues it.
+    ///
+    /// # Errors
+    /// See [`super::Batcher::submit`].
+    pub fn pass_or_push(
         &self,
         request: BatchRequest,
-        reply: oneshot::Sender<Result<BatchAnswer, BatchError>>,
-    ) -> Result<(), BatchError> {
+        reply: Reply,
+    ) -> Result<Option<Part>, BatchError> {
+        self.let_in(request, reply, true)
+    }
+
+    fn rows_of(&self, inputs: &[Tensor]) -> usize {
+        if self.options.shape.has_rows() { inputs.first().map_or(1, Tensor::rows) } else { 1 }
+    }
+
+    fn let_in(
+        &self,
+        request: BatchRequest,
+        reply: Reply,
+        pass: bool,
+    ) -> Result<Option<Part>, BatchError> {
         let now = self.clock.now();
         if request.deadline.is_some_and(|deadline| deadline <= now) {
             return Err(BatchError::DeadlineExceeded);
         }
         let limits = self.options.limits;
-        let has_rows = self.options.shape.has_rows();
-        let rows = if has_rows { request.inputs.first().map_or(1, Tensor::rows) } else { 1 };
+        let rows = self.rows_of(&request.inputs);
         let bytes = request.inputs.iter().map(|input| input.data.len()).sum();
         let (limit, byte_limit) = (limits.queue_rows, limits.queue_bytes);
         if rows > limit || bytes > byte_limit {
             return Err(BatchError::TooLarge { rows, bytes, limit, byte_limit });
         }
         let (priority, deadline) = (request.priority, request.deadline);
-        let parts = self.cut(request, rows, now, reply);
+        let mut parts = self.cut(request, rows, now, reply);
         let mut state = self.lock();
         if state.closed {
             return Err(BatchError::Closed);
+        }
+        if pass && parts.len() == 1 && state.parts.is_empty() {
+            return Ok(parts.pop());
         }
         if !state.has_room(rows, bytes, limit, byte_limit) {
             state.drop_dead(now);
@@ -139,17 +176,11 @@ impl Queue {
         } else {
             self.changed.notify_one()
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Cuts a request into parts of at most the row limit.
-    fn cut(
-        &self,
-        request: BatchRequest,
-        rows: usize,
-        since: Instant,
-        reply: oneshot::Sender<Result<BatchAnswer, BatchError>>,
-    ) -> Vec<Part> {
+    fn cut(&self, request: BatchRequest, rows: usize, since: Instant, reply: Reply) -> Vec<Part> {
         let most = self.row_limit();
         let count = rows.div_ceil(most).max(1);
         let priority = request.priority;

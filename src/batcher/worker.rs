@@ -1,12 +1,13 @@
-//! The thread that owns one engine: takes a batch, runs it, answers each part.
+//! An engine's station, and the thread that works at it: takes a batch, runs it, answers each part.
 //!
-//! It waits for work, then for its cores, and takes the batch only then, so that a batch grows while
-//! the cores are busy. A batch that fails is run again part by part, so that only the faulty one
-//! fails; an engine that panics is thrown away and made anew.
-//! This file must never let a panic of an engine end the thread.
+//! The thread waits for work, then for its cores, and takes the batch only then, so that a batch grows
+//! while the cores are busy. A batch that fails is run again part by part, so that only the faulty one
+//! fails; an engine that panics is thrown away and made anew. While the thread waits for work, a
+//! caller that is alone may run its one request at the station itself.
+//! This file must never let a panic of an engine end a thread.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::BatchError;
@@ -20,12 +21,24 @@ use crate::telemetry::Step;
 use crate::telemetry::statistics::ComputeTimes;
 use crate::telemetry::traces::{BatchPart, BatchRun, batch_ran};
 
-/// A worker before its thread runs.
+/// The thread's side of a station, before the thread runs.
 pub struct Worker {
+    station: Arc<Station>,
+    permits: Permits,
+}
+
+/// An engine with what it needs to serve. Whoever holds it runs; all others wait or go elsewhere.
+#[derive(Debug)]
+pub struct Station {
+    queue: Arc<Queue>,
+    bench: Mutex<Bench>,
+}
+
+/// What a station has for the one who holds it.
+pub struct Bench {
     queue: Arc<Queue>,
     engine: Box<dyn Engine>,
     factory: EngineFactory,
-    permits: Permits,
     packer: Packer,
 }
 
@@ -46,38 +59,62 @@ struct RunOutputs {
     infer: Duration,
 }
 
+impl Station {
+    /// A station on `queue`.
+    pub fn new(queue: Arc<Queue>, engine: Box<dyn Engine>, factory: EngineFactory) -> Self {
+        let packer = Packer::default();
+        let bench = Bench { queue: Arc::clone(&queue), engine, factory, packer };
+        Self { queue, bench: Mutex::new(bench) }
+    }
+
+    /// The bench, if nobody works there now.
+    pub fn try_hold(&self) -> Option<MutexGuard<'_, Bench>> {
+        match self.bench.try_lock() {
+            Ok(bench) => Some(bench),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+}
+
 impl Worker {
-    /// A worker on `queue`.
-    pub fn new(
-        queue: Arc<Queue>,
-        engine: Box<dyn Engine>,
-        factory: EngineFactory,
-        permits: Permits,
-    ) -> Self {
-        Self { queue, engine, factory, permits, packer: Packer::default() }
+    /// A worker at `station`.
+    pub fn new(station: Arc<Station>, permits: Permits) -> Self {
+        Self { station, permits }
     }
 
     /// Works until the queue is closed and empty.
-    pub fn work(mut self) {
-        while self.queue.wait() {
-            let permit = self.permits.acquire(self.queue.options.threads_per_run);
-            let batch = self.queue.take();
-            let survived = batch.is_empty() || self.serve(batch);
+    pub fn work(self) {
+        let queue = &self.station.queue;
+        while queue.wait() {
+            let permit = self.permits.acquire(queue.options.threads_per_run);
+            let mut bench = self.station.bench.lock().unwrap_or_else(PoisonError::into_inner);
+            let batch = queue.take();
+            let survived = batch.is_empty() || bench.serve(batch);
+            drop(bench);
             drop(permit);
             if !survived {
-                self.queue.abandon();
+                queue.abandon();
                 return;
             }
         }
     }
+}
 
+impl std::fmt::Debug for Bench {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bench").field("provider", &self.engine.provider()).finish_non_exhaustive()
+    }
+}
+
+impl Bench {
     fn make(&self) -> Result<Box<dyn Engine>, EngineError> {
         catch_unwind(AssertUnwindSafe(|| (self.factory)()))
             .unwrap_or_else(|_| Err(EngineError::Load("loading the model panicked".to_owned())))
     }
 
     /// Runs a batch and answers it; false when the engine is lost for good.
-    fn serve(&mut self, batch: Vec<Part>) -> bool {
+    pub fn serve(&mut self, batch: Vec<Part>) -> bool {
         let begun = self.queue.clock.now();
         let end = self.run(&batch);
         if !matches!(end, RunEnd::Done { .. }) {

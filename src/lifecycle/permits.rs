@@ -62,6 +62,19 @@ impl Permits {
     }
 }
 
+impl Permits {
+    /// `count` permits, at most all there are, if they can be had without a wait and nobody waits.
+    pub fn try_acquire(&self, count: usize) -> Option<Permit> {
+        let count = count.clamp(1, self.0.total);
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.now_serving != state.next_ticket || state.free < count {
+            return None;
+        }
+        state.free -= count;
+        Some(Permit { permits: self.clone(), count })
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         let inner = &self.permits.0;

@@ -24,7 +24,7 @@ use crate::domain::{Digest, Fault as _, ModelName, ModelVersion, Route, Tensor, 
 use crate::lifecycle::Clock;
 use crate::telemetry::{Edge, Metrics, ModelMetrics, TraceContext, TraceStep};
 
-pub use admission::Admission;
+pub use admission::{Admission, Arrival};
 pub use classify::{
     ClassScore, Classification, Classifications, ClassifyOptions, ClassifyRequest, Explanation,
     ImageSettings, ImageTiming, MAX_OVERLAY_SIDE, Segmentation,
@@ -160,6 +160,11 @@ impl Pipeline {
         result
     }
 
+    /// Announces a request that an edge has begun to read, until the arrival is dropped.
+    pub fn arrive(&self) -> Arrival {
+        self.admission.arrive()
+    }
+
     /// Counts a request that an edge refused before it could be predicted.
     pub fn refused(&self, edge: Edge, fault: &dyn crate::domain::Fault) {
         self.metrics.no_model().answered(edge, Err(fault.kind()), Duration::ZERO);
@@ -215,6 +220,7 @@ impl Pipeline {
             deadline: request.deadline,
             priority: request.priority,
             trace: request.trace,
+            alone: self.admission.is_alone(),
         };
         let pending = version.batcher().submit(batch)?;
         Ok(Admitted { _place: place, wanted, pending })

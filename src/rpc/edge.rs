@@ -44,6 +44,9 @@ pub struct CallContext {
     pub trace: TraceContext,
 }
 
+/// The call whose arrival is announced: it ends by itself, unlike a stream.
+const UNARY: &str = "/ModelInfer";
+
 /// The context that the edge has put beside the message.
 pub(super) fn context<T>(request: &tonic::Request<T>) -> CallContext {
     request.extensions().get::<CallContext>().cloned().unwrap_or_else(|| CallContext {
@@ -173,6 +176,7 @@ where
         let mut edge = self.clone();
         let request_id = oip::request_id(request.headers());
         let now = edge.clock.now();
+        let arrival = request.uri().path().ends_with(UNARY).then(|| edge.pipeline.arrive());
         let server = edge.methods.begin(&edge.traces, &request, now);
         let span = server.log_span(&request_id, request.uri().path());
         pack_as_asked(request.headers_mut());
@@ -197,6 +201,7 @@ where
             server.inject(response.headers_mut());
             let took = edge.clock.now().saturating_duration_since(now);
             tracing::debug!(?took, "answered");
+            drop(arrival);
             Ok(answered(response, server, &edge.clock))
         };
         answer.instrument(span).boxed()

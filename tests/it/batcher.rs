@@ -264,6 +264,7 @@ fn a_flood_of_one_model_leaves_every_other_turn_to_another() {
                 deadline: None,
                 priority,
                 trace: TraceContext::off(),
+                alone: false,
             })
             .unwrap()
     };

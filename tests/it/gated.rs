@@ -1,6 +1,7 @@
 //! A batcher over engines whose runs a test holds back and lets through.
 
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use hilum::batcher::{BatchLimits, BatchRequest, BatchShape, Batcher, BatcherOptions, Priority};
@@ -67,6 +68,8 @@ pub struct Bench {
     pub begun: Arc<Mutex<Vec<f32>>>,
     /// First elements of the rows that were run.
     pub seen: Arc<Mutex<Vec<f32>>>,
+    /// The thread of each run.
+    pub threads: Arc<Mutex<Vec<ThreadId>>>,
 }
 
 pub const MAX_BATCH: usize = 8;
@@ -75,9 +78,12 @@ pub const QUEUE_ROWS: usize = 64;
 pub fn bench(instances: usize, script: Script) -> Bench {
     let (gate, seen) = (Arc::new(Gate::default()), Arc::new(Mutex::new(Vec::new())));
     let begun = Arc::new(Mutex::new(Vec::new()));
+    let threads = Arc::new(Mutex::new(Vec::new()));
     let before_run = {
         let (gate, seen, begun) = (Arc::clone(&gate), Arc::clone(&seen), Arc::clone(&begun));
+        let threads = Arc::clone(&threads);
         move |firsts: &[f32]| {
+            threads.lock().unwrap().push(std::thread::current().id());
             begun.lock().unwrap().extend_from_slice(firsts);
             gate.pass();
             seen.lock().unwrap().extend_from_slice(firsts);
@@ -111,7 +117,7 @@ pub fn bench(instances: usize, script: Script) -> Bench {
         metrics,
     )
     .unwrap();
-    Bench { batcher, script, gate, clock, begun, seen }
+    Bench { batcher, script, gate, clock, begun, seen, threads }
 }
 
 /// `rows` rows of `width` elements, the first of each unique: `id`, `id` + 1, …
@@ -135,6 +141,7 @@ pub fn request(
         deadline,
         priority: Priority::default(),
         trace: TraceContext::off(),
+        alone: false,
     }
 }
 

@@ -29,6 +29,7 @@ mod settings;
 mod shapes;
 mod shared_memory;
 mod shutdown;
+mod spot;
 mod store;
 mod streaming;
 mod traces;

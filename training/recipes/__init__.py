@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 from ..data import Dataset
+from ..data.cifar10 import load_cifar10
 from ..data.mnist import load_mnist
 from ..errors import TrainingError
 from ..recipe import Recipe
@@ -17,8 +18,13 @@ from ..recipe import Recipe
 _MODULES = {
     "mnist-1": ("mnist_1", "Keras CNN for handwritten digits"),
     "mnist-2": ("mnist_2", "PyTorch CNN for handwritten digits"),
+    "mnist-3": ("mnist_3", "LeNet-5 for handwritten digits"),
+    "mnist-4": ("mnist_4", "the best CNN for handwritten digits, with maps"),
+    "cifar10-1": ("cifar10_1", "Keras CNN for CIFAR-10"),
+    "cifar10-2": ("cifar10_2", "the best CNN for CIFAR-10, with maps"),
+    "cifar10-3": ("cifar10_3", "a small VGG for CIFAR-10"),
 }
-_LOADERS = {"mnist": load_mnist}
+_LOADERS = {"mnist": load_mnist, "cifar10": load_cifar10}
 
 
 def summaries() -> dict[str, str]:

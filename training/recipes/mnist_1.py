@@ -5,6 +5,7 @@ from keras import Input, Sequential, layers
 from ..data.mnist import LABELS, load_mnist
 from ..learners import KerasLearner
 from ..recipe import Batching, Card, Recipe
+from .steps import DIGIT
 
 # Channels first, as torch computes: with Keras' default the exported graph would transpose around every layer.
 NCHW = {"data_format": "channels_first"}
@@ -37,6 +38,8 @@ RECIPE = Recipe(
     epochs=5,
     batch_size=64,
     validation=0.1,
+    calibration=0.0,
+    preprocess=DIGIT,
     batching=Batching(max_batch=32, max_run_ms=100),
     card=Card(
         title="MNIST digits, Keras CNN",

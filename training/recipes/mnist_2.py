@@ -7,6 +7,7 @@ from torch import nn, optim
 from ..data.mnist import LABELS, load_mnist
 from ..learners import TorchLearner
 from ..recipe import Batching, Card, Recipe
+from .steps import DIGIT
 
 
 def learner() -> TorchLearner:
@@ -32,6 +33,8 @@ RECIPE = Recipe(
     epochs=5,
     batch_size=64,
     validation=0.1,
+    calibration=0.0,
+    preprocess=DIGIT,
     batching=Batching(max_batch=32, max_run_ms=100),
     previous_version="1",
     card=Card(

@@ -16,13 +16,24 @@ from training.errors import TrainingError
 from training.provenance import code_commit
 
 ROOT = Path(__file__).parents[2]
-BUNDLES = sorted((ROOT / "models" / "mnist").glob("[0-9]*"))
-MNIST = Path(os.environ.get("HILUM_DATA", ROOT.parent / "shared" / "data")) / "mnist"
+BUNDLES = sorted(
+    path.parent
+    for path in (ROOT / "models").glob("*/[0-9]*/evaluation.json")
+    if "training" in json.loads(path.read_text())
+)
+DATA = Path(os.environ.get("HILUM_DATA", ROOT.parent / "shared" / "data"))
 
-# Accuracy on the 10,000 test images below which a version is not to be shipped.
-REQUIRED = {"1": 0.9897, "2": 0.9908}
+# Accuracy on the test images below which a version is not to be shipped, where one is demanded.
+REQUIRED = {"mnist/1": 0.9897, "mnist/2": 0.9908}
+# Repeated whole at each test run; the others by `python -m training evaluate`, which takes minutes.
+REPEATED = {"mnist/1": "mnist"}
 
-committed = pytest.mark.parametrize("folder", BUNDLES, ids=lambda folder: f"{folder.parent.name}/{folder.name}")
+
+def full_name(folder: Path) -> str:
+    return f"{folder.parent.name}/{folder.name}"
+
+
+committed = pytest.mark.parametrize("folder", BUNDLES, ids=full_name)
 
 
 def test_a_finished_bundle_appears_under_its_name(tmp_path):
@@ -147,7 +158,7 @@ def test_golden_inputs_are_plausible_and_repeat():
 
 
 def test_the_bundles_are_there():
-    assert [folder.name for folder in BUNDLES] == ["1", "2"]
+    assert all((folder / "model.onnx").is_file() for folder in BUNDLES)
 
 
 @committed
@@ -175,17 +186,17 @@ def test_a_committed_bundles_files_agree_with_each_other(folder):
     provenance = manifest["provenance"]
     assert manifest["model"]["sha256"] == bundle.sha256(folder / manifest["model"]["file"])
     assert evaluation["framework_max_difference"]["framework"] == provenance["framework"]
-    for told in (provenance["data_digest"], provenance["code_commit"], provenance["framework"], evaluation["command"]):
+    for told in (provenance["data_digest"], provenance["code_commit"], evaluation["command"]):
         assert told in text
     assert card.figures(evaluation) in text
     entry = evaluation["datasets"][0]
     accuracy = next(metric["value"] for metric in entry["metrics"] if metric["name"] == "accuracy")
     assert accuracy == np.trace(entry["confusion_matrix"]) / entry["n"]
-    assert accuracy >= REQUIRED[folder.name]
+    assert accuracy >= REQUIRED.get(full_name(folder), 0)
 
 
-@committed
-def test_a_committed_bundles_figures_repeat_on_the_real_images(folder):
-    if not MNIST.is_dir():
-        pytest.skip(f"{MNIST} is not there: set HILUM_DATA to the folder that holds mnist/")
-    assert main(["evaluate", str(folder), "--data", str(MNIST)]) == 0
+@pytest.mark.parametrize(("bundle", "data"), REPEATED.items())
+def test_committed_figures_repeat_on_the_real_images(bundle, data):
+    if not (DATA / data).is_dir():
+        pytest.skip(f"{DATA / data} is not there: set HILUM_DATA to the folder that holds {data}/")
+    assert main(["evaluate", str(ROOT / "models" / bundle), "--data", str(DATA / data)]) == 0

@@ -14,10 +14,12 @@ import torch
 
 from training import fit, model_file
 from training.__main__ import main
+from training.augment import affine
 from training.data.mnist import load_mnist
 from training.errors import TrainingError
-from training.learners import KerasLearner, TorchLearner
+from training.learners import KerasLearner, TorchLearner, Tricks
 from training.recipes import recipe
+from training.schedule import one_cycle
 from training.train import Options, train
 
 
@@ -40,16 +42,35 @@ def torch_learner() -> TorchLearner:
     return TorchLearner(network, 0.5, 0.5, partial(torch.optim.Adam, lr=0.01))
 
 
-LEARNERS = pytest.mark.parametrize("learner", [keras_learner, torch_learner])
+def averaged_learner() -> TorchLearner:
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 2, 5, stride=4), torch.nn.BatchNorm2d(2), torch.nn.ReLU(), torch.nn.Flatten(),
+        torch.nn.Dropout(0.2), torch.nn.Linear(72, 10),
+    )  # fmt: skip
+    tricks = Tricks(partial(affine, degrees=5, scale=0.1, shift=0.05), 0.1, one_cycle, ema=0.9)
+    return TorchLearner(network, 0.5, 0.5, partial(torch.optim.SGD, lr=0.05, momentum=0.9), tricks)
+
+
+def interrupting(write):
+    """A checkpoint's write that is stopped right after it."""
+
+    def stopped(*arguments):
+        write(*arguments)
+        raise KeyboardInterrupt
+
+    return stopped
+
+
+LEARNERS = pytest.mark.parametrize("learner", [keras_learner, torch_learner, averaged_learner])
 
 
 def tiny(learner):
     """mnist-1's recipe with a tiny network, few epochs and small batches."""
-    return dataclasses.replace(recipe("mnist-1"), learner=learner, seeds=(1, 2), epochs=3, batch_size=16)
+    return dataclasses.replace(recipe("mnist-1"), learner=learner, seeds=(1, 2), epochs=3, batch_size=16, preprocess=())
 
 
 def options(tmp_path, folder, **changes) -> Options:
-    values = dict.fromkeys(field.name for field in dataclasses.fields(Options))
+    values = dict.fromkeys(field.name for field in dataclasses.fields(Options)) | {"train_only": False}
     values |= {"data": folder, "out": tmp_path / "models" / "mnist" / "4", "checkpoints": tmp_path / "checkpoints"}
     return Options(**values | {"replace": False} | changes)
 
@@ -81,11 +102,13 @@ def test_a_file_with_another_interface_is_refused(tmp_path):
 
 
 @LEARNERS
-def test_a_resumed_run_equals_one_that_was_not_stopped(tmp_path, mnist_folder, learner):
+def test_a_resumed_run_equals_one_that_was_not_stopped(tmp_path, mnist_folder, learner, monkeypatch):
     rows = load_mnist(mnist_folder).train
     run = partial(fit.train_seeds, tiny(learner), rows, rows, "digest", (5,))
     straight = run(epochs=3, checkpoints=tmp_path / "straight")[0]
-    run(epochs=1, checkpoints=tmp_path / "stopped")
+    with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:
+        patch.setattr(fit.Checkpoint, "write", interrupting(fit.Checkpoint.write))
+        run(epochs=3, checkpoints=tmp_path / "stopped")
     resumed = run(epochs=3, checkpoints=tmp_path / "stopped")[0]
     assert (resumed.learner.probabilities(rows.images) == straight.learner.probabilities(rows.images)).all()
 
@@ -106,28 +129,29 @@ def test_a_checkpoint_of_other_code_is_not_continued_and_no_file_of_the_users_is
     rows = load_mnist(mnist_folder).train
     run = partial(fit.train_seeds, tiny(torch_learner), rows, rows, "digest", (5,), checkpoints=tmp_path)
     run(epochs=1)
-    monkeypatch.setattr(fit, "code_commit", lambda: "another")
+    monkeypatch.setattr(fit, "code_digest", lambda recipe: "another")
     with pytest.raises(TrainingError, match="other settings"):
         run(epochs=2)
     assert (tmp_path / ".gitignore").read_text() == "mine\n"
 
 
-def test_a_checkpoint_that_is_too_far_or_damaged_is_not_used(tmp_path, mnist_folder):
+def test_a_checkpoint_of_another_length_or_damaged_is_not_used(tmp_path, mnist_folder):
     rows = load_mnist(mnist_folder).train
     run = partial(fit.train_seeds, tiny(torch_learner), rows, rows, "digest", (5,), checkpoints=tmp_path)
     run(epochs=2)
-    with pytest.raises(TrainingError, match="holds 2 epochs, 1 are asked for"):
+    with pytest.raises(TrainingError, match="other settings"):
         run(epochs=1)
     next(tmp_path.glob("*/epoch-2.state")).write_bytes(b"cut off")
     with pytest.raises(TrainingError, match="cannot be read"):
-        run(epochs=3)
+        run(epochs=2)
 
 
 def test_a_recipe_becomes_a_bundle_whose_figures_repeat(tmp_path, mnist_folder, capsys):
     chosen = options(tmp_path, mnist_folder, previous_version="3")
     train(tiny(torch_learner), chosen)
     files = {path.name for path in chosen.out.iterdir()}
-    assert files == {"model.onnx", "bundle.toml", "evaluation.json", "goldens.json", "MODEL_CARD.md", "SHA256SUMS"}
+    wanted = {"model.onnx", "bundle.toml", "evaluation.json", "goldens.json", "MODEL_CARD.md", "SHA256SUMS"}
+    assert files == wanted | {"roc.svg", "pr.svg", "calibration.svg"}
     manifest = tomllib.loads((chosen.out / "bundle.toml").read_text())
     assert (manifest["version"], manifest["provenance"]["previous_version"]) == ("4", "3")
     assert "2 seeds were trained" in (chosen.out / "MODEL_CARD.md").read_text()
@@ -175,7 +199,7 @@ def test_a_failed_bundle_leaves_nothing_but_the_checkpoint(tmp_path, mnist_folde
     def fail(*_):
         raise TrainingError("no")
 
-    monkeypatch.setattr("training.train.compare", fail)
+    monkeypatch.setattr("training.evaluation.evaluate", fail)
     with pytest.raises(TrainingError):
         train(tiny(torch_learner), chosen)
     assert list(chosen.out.parent.iterdir()) == []

@@ -35,6 +35,7 @@ pub async fn infer(
     target: Result<Target, HttpFault>,
     request: Request,
 ) -> Result<Response, Refusal> {
+    let _arrival = parts.pipeline.arrive();
     let refused = |fault: &dyn Fault| {
         parts.pipeline.refused(Edge::Http, fault);
         Refusal::of(fault, &call.request_id)

@@ -115,6 +115,7 @@ impl Segmentation {
             deadline,
             priority: Priority::default(),
             trace,
+            alone: false,
         })
     }
 

@@ -137,6 +137,7 @@ impl<'a> Journey<'a> {
             deadline: self.deadline,
             priority: self.priority,
             trace: self.trace.clone(),
+            alone: false,
         };
         let answer = within(self.deadline, self.version.batcher().submit(batch)?).await?;
         timing.queue += answer.queue;

@@ -1,0 +1,100 @@
+"""ROC, precision–recall and calibration curves as SVG: small files without a script or a font."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import metrics
+
+_SIDE, _MARGIN = 320, 44
+_COLOURS = [f"hsl({hue} 65% 42%)" for hue in (205, 28, 120, 0, 271, 15, 318, 60, 185, 240)]
+
+
+@dataclass(frozen=True)
+class Line:
+    """Points with x and y in [0, 1], under a name."""
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    marked: bool = False
+
+
+def roc(scores: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> str:
+    """Each label against all others; of two labels the positive one alone."""
+    lines = []
+    for name, ranked in _one_against_rest(scores, labels, names):
+        hits, misses = metrics.counts_down(ranked, np.ones(len(labels)))
+        lines.append(Line(name, np.append(0, misses / misses[-1]), np.append(0, hits / hits[-1])))
+    return draw("ROC", "1 − specificity", "sensitivity", lines, diagonal=True)
+
+
+def precision_recall(scores: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> str:
+    """Each label against all others; of two labels the positive one alone."""
+    lines = []
+    for name, ranked in _one_against_rest(scores, labels, names):
+        hits, misses = metrics.counts_down(ranked, np.ones(len(labels)))
+        lines.append(Line(name, hits / hits[-1], hits / (hits + misses)))
+    return draw("Precision and recall", "recall", "precision", lines, diagonal=False)
+
+
+def calibration(before: np.ndarray, after: np.ndarray, labels: np.ndarray) -> str:
+    """Confidence against accuracy in 15 bins of equal mass, before and after calibration."""
+    lines = []
+    for name, scores in (("as the model gives it", before), ("calibrated", after)):
+        confidence, hit = metrics.confidence(scores, labels)
+        parts = [part for part in np.array_split(np.argsort(confidence, kind="stable"), metrics.ECE_BINS) if len(part)]
+        x = np.array([confidence[part].mean() for part in parts])
+        lines.append(Line(name, x, np.array([hit[part].mean() for part in parts]), marked=True))
+        if before is after:
+            break
+    return draw("Calibration", "confidence", "share that is right", lines, diagonal=True)
+
+
+def _one_against_rest(scores: np.ndarray, labels: np.ndarray, names: Sequence[str]):
+    for label, name in enumerate(names):
+        if (len(names) > 2 or label == 1) and 0 < (labels == label).sum() < len(labels):
+            yield name, metrics.ranking(scores[:, label], labels == label)
+
+
+def draw(title: str, across: str, up: str, lines: Sequence[Line], diagonal: bool) -> str:
+    """The picture; it says its title to a screen reader."""
+    span, end = _SIDE - 2 * _MARGIN, _SIDE - _MARGIN
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_SIDE + 110} {_SIDE}" role="img" '
+        f'font-family="sans-serif" font-size="10"><title>{title}</title>',
+        f'<rect width="{_SIDE + 110}" height="{_SIDE}" fill="#fff"/>',
+        f'<rect x="{_MARGIN}" y="{_MARGIN}" width="{span}" height="{span}" fill="none" stroke="#888"/>',
+        f'<text x="{_SIDE / 2}" y="24" text-anchor="middle" font-size="13">{title}</text>',
+        f'<text x="{_SIDE / 2}" y="{_SIDE - 10}" text-anchor="middle">{across}</text>',
+        f'<text transform="translate(14 {_SIDE / 2}) rotate(-90)" text-anchor="middle">{up}</text>',
+    ]
+    for tick in (0, 0.5, 1):
+        place = _MARGIN + tick * span
+        parts.append(f'<text x="{place}" y="{end + 14}" text-anchor="middle">{tick}</text>')
+        parts.append(f'<text x="{_MARGIN - 5}" y="{end - tick * span + 4}" text-anchor="end">{tick}</text>')
+    if diagonal:
+        parts.append(f'<path d="M{_MARGIN} {end}L{end} {_MARGIN}" stroke="#bbb" stroke-dasharray="4 3"/>')
+    for at, line in enumerate(lines):
+        colour = _COLOURS[at % len(_COLOURS)]
+        points = _thinned(_MARGIN + line.x * span, end - line.y * span)
+        text = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        parts.append(f'<polyline points="{text}" fill="none" stroke="{colour}" stroke-width="1.3"/>')
+        if line.marked:
+            parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.2" fill="{colour}"/>' for x, y in points]
+        row = _MARGIN + 8 + 14 * at
+        parts.append(f'<path d="M{end + 8} {row}h14" stroke="{colour}" stroke-width="2"/>')
+        parts.append(f'<text x="{end + 26}" y="{row + 4}">{line.name}</text>')
+    return "\n".join(parts) + "\n</svg>\n"
+
+
+def _thinned(x: np.ndarray, y: np.ndarray) -> list[tuple[float, float]]:
+    """Points of which neighbours lie at least a unit apart; the ends always."""
+    kept = [0]
+    for at in range(1, len(x)):
+        if abs(x[at] - x[kept[-1]]) + abs(y[at] - y[kept[-1]]) > 1 or at == len(x) - 1:
+            kept.append(at)
+    return [(float(x[at]), float(y[at])) for at in kept]

@@ -1,0 +1,1 @@
+"""Networks that recipes share; each is a torch module from normalised images to logits."""

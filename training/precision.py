@@ -1,0 +1,97 @@
+"""Smaller number formats, tried and reported: fp16 weights, and static int8 of weights and activations."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from . import model_file
+from .data import Split
+
+# fp16 ships where no score moves by more and a run costs no more.
+SCORES_WITHIN = 1e-3
+_CALIBRATED_ON = 100
+
+
+def try_formats(model: Path, calibration: Split, test: Split) -> dict:
+    """By format: bytes, largest score difference, labels flipped and accuracy on test rows, CPU time against fp32's."""
+    rows = test.take(slice(0, 2000))
+    plain = model_file.run(model, rows.images)
+    found = {}
+    with tempfile.TemporaryDirectory() as place:
+        for name, make in (("fp16-weights", half_weights), ("int8-static", static_int8)):
+            path = Path(place) / f"{name}.onnx"
+            try:
+                make(model, path, calibration.images[:_CALIBRATED_ON])
+                scores = model_file.run(path, rows.images)
+            except Exception as error:  # The quantiser fails in many ways; each is a result here.
+                found[name] = {"failed": f"{type(error).__name__}: {str(error)[:200]}"}
+                continue
+            found[name] = {
+                "bytes": path.stat().st_size,
+                "fp32_bytes": model.stat().st_size,
+                "largest_score_difference": float(np.abs(scores - plain).max()),
+                "labels_flipped": int((scores.argmax(1) != plain.argmax(1)).sum()),
+                "accuracy": float((scores.argmax(1) == rows.labels).mean()),
+                "fp32_accuracy": float((plain.argmax(1) == rows.labels).mean()),
+                "n": len(rows),
+                "cpu_time_over_fp32": round(cpu_time(path, rows.images) / cpu_time(model, rows.images), 2),
+            }
+    return found
+
+
+def half_weights(model: Path, path: Path, _images: np.ndarray) -> None:
+    """Weights stored as fp16 and cast at load (constant folding does away with the casts), computed in fp32."""
+    loaded = onnx.load(model)
+    graph, casts = loaded.graph, []
+    for tensor in list(graph.initializer):
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.dtype != np.float32 or values.size < 256:
+            continue
+        stored = onnx.numpy_helper.from_array(values.astype(np.float16), f"{tensor.name}_fp16")
+        graph.initializer.remove(tensor)
+        graph.initializer.append(stored)
+        casts.append(onnx.helper.make_node("Cast", [stored.name], [tensor.name], to=onnx.TensorProto.FLOAT))
+    for at, cast in enumerate(casts):
+        cast.name = f"cast_{at}"
+        graph.node.insert(at, cast)
+    onnx.save(loaded, path)
+
+
+def static_int8(model: Path, path: Path, images: np.ndarray) -> None:
+    """Quantise-dequantise pairs, weights by channel, ranges from `images` (Jacob et al. 2018)."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):
+        def __init__(self):
+            self.rows = iter(images)
+
+        def get_next(self):
+            row = next(self.rows, None)
+            return None if row is None else {model_file.INPUT: row[None]}
+
+    ready = path.with_suffix(".ready.onnx")
+    quant_pre_process(model, ready, skip_symbolic_shape=True)
+    # Distances and maps keep their precision: only the network's own layers are worth it.
+    quantize_static(
+        ready, path, Reader(), quant_format=QuantFormat.QDQ, per_channel=True, op_types_to_quantize=["Conv"]
+    )
+    ready.unlink()
+
+
+def cpu_time(path: Path, images: np.ndarray, rows: int = 8, repeats: int = 5) -> float:
+    """Least seconds of CPU time of one thread for 25 batches of `rows`: what others do meanwhile hardly shows."""
+    session = model_file.session(path)
+    batch = np.ascontiguousarray(images[:rows])
+    best = float("inf")
+    for _ in range(repeats):
+        started = time.process_time()
+        for _ in range(25):
+            session.run(None, {model_file.INPUT: batch})
+        best = min(best, time.process_time() - started)
+    return best

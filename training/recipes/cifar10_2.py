@@ -1,0 +1,61 @@
+"""cifar10/2: an airbench-like network with a GAP head, both mirror images answered in one graph."""
+
+from functools import partial
+
+import torch
+from torch import nn, optim
+
+from ..augment import crop, flip
+from ..data.cifar10 import LABELS, load_cifar10
+from ..learners import TorchLearner, Tricks
+from ..networks.gap import GapNetwork, Whitening, conv
+from ..recipe import Batching, Recipe
+from ..schedule import one_cycle
+from .steps import PHOTOGRAPH
+from .words import CIFAR
+
+
+def augment(images: torch.Tensor) -> torch.Tensor:
+    """Mirror and shift."""
+    return crop(flip(images), 2)
+
+
+def whiten(served, images: torch.Tensor) -> None:
+    """Set the first layer by the images' principal directions."""
+    served.network.features[0].fit((images - served.mean) / served.std)
+
+
+def learner() -> TorchLearner:
+    """A whitening layer and six convolutions."""
+    features = nn.Sequential(
+        Whitening(), nn.ReLU(),
+        *conv(24, 32, pool=True), *conv(32, 32), *conv(32, 80, pool=True), *conv(80, 80), *conv(80, 144),
+        *conv(144, 144),
+    )  # fmt: skip
+    network = GapNetwork(features, 144, 10, flip=True)
+    tricks = Tricks(augment, label_smoothing=0.1, schedule=one_cycle, ema=0.99)
+    sgd = partial(optim.SGD, lr=0.25, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    mean, std = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+    return TorchLearner(network, mean, std, sgd, tricks, whiten)
+
+
+RECIPE = Recipe(
+    command="cifar10-2",
+    model="cifar10",
+    labels=LABELS,
+    load=load_cifar10,
+    learner=learner,
+    image_shape=(3, 32, 32),
+    seeds=(1,),
+    epochs=10,
+    batch_size=256,
+    validation=0.1,
+    preprocess=PHOTOGRAPH,
+    batching=Batching(max_batch=8, max_run_ms=100),
+    previous_version="1",
+    card=CIFAR.card(
+        "CIFAR-10, whitened, GAP head",
+        "SGD with Nesterov momentum 0.9, one cycle to 0.25, weight decay 5e-4, label smoothing 0.1, moving average of "
+        "weights (0.99); mirrored, shifted by up to 2 pixels. The graph averages the features of both mirror images.",
+    ),
+)
