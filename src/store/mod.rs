@@ -96,8 +96,9 @@ pub trait ObjectStore: Debug + Send + Sync + 'static {
         key: &'a ObjectKey,
     ) -> BoxFuture<'a, Result<Option<ObjectInfo>, StoreError>>;
 
-    /// Objects whose keys begin with `prefix` and come after `after`, in the order of their keys' bytes:
-    /// [`PAGE`] of them, or fewer if there are no more.
+    /// Objects whose keys begin with `prefix` and come after `after`: [`PAGE`] of them, or fewer if there
+    /// are no more. The order is the store's own: that of the keys' bytes in a folder and in Amazon S3,
+    /// that of folders in others. The last key of a page leads to the next one.
     ///
     /// # Errors
     /// What kept them from being listed.
@@ -123,7 +124,7 @@ pub trait ObjectStore: Debug + Send + Sync + 'static {
     fn place(&self) -> String;
 }
 
-/// Every object below `prefix`, page by page.
+/// Every object below `prefix`, page by page, then in the order of the keys' bytes.
 ///
 /// # Errors
 /// What kept a page from being listed.
@@ -137,6 +138,7 @@ pub async fn list_all(
         let more = page.len() >= PAGE;
         all.extend(page);
         if !more {
+            all.sort_by(|a, b| a.key.cmp(&b.key));
             return Ok(all);
         }
     }

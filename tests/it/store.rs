@@ -42,7 +42,7 @@ async fn conforms(store: &dyn ObjectStore, run: &str) {
     what_is_written_is_read(store, run).await;
     nothing_is_replaced(store, run).await;
     one_writer_of_many_wins(store, run).await;
-    pages_follow_the_keys(store, run).await;
+    pages_hold_each_object_once(store, run).await;
     what_is_deleted_is_gone(store, run).await;
 }
 
@@ -95,10 +95,11 @@ async fn one_writer_of_many_wins(store: &dyn ObjectStore, run: &str) {
     }
 }
 
-async fn pages_follow_the_keys(store: &dyn ObjectStore, run: &str) {
+async fn pages_hold_each_object_once(store: &dyn ObjectStore, run: &str) {
     let nothing = store.list(&format!("{run}/list/"), None).await.unwrap();
     assert_eq!(nothing, Vec::new());
-    // `-` and `.` come before `/`, `0` after it: the order of whole keys is not that of folders.
+    // `-` and `.` come before `/`, `0` after it: the order of whole keys is not that of folders, and stores
+    // have one or the other.
     let names = ["a/1", "a/2", "a-b/1", "a.b", "a0", "b/c/d", "b/c-d"];
     let mut keys: Vec<ObjectKey> =
         names.iter().map(|name| key(&format!("{run}/list/{name}"))).collect();
@@ -115,10 +116,11 @@ async fn pages_follow_the_keys(store: &dyn ObjectStore, run: &str) {
         page.into_iter().map(|info| info.key).collect()
     };
     let prefix = format!("{run}/list/");
-    let first = listed(store.list(&prefix, None).await.unwrap());
-    assert_eq!(first, keys[..store::PAGE]);
-    let rest = listed(store.list(&prefix, first.last()).await.unwrap());
-    assert_eq!(rest, keys[store::PAGE..]);
+    let mut pages = listed(store.list(&prefix, None).await.unwrap());
+    assert_eq!(pages.len(), store::PAGE);
+    pages.extend(listed(store.list(&prefix, pages.last()).await.unwrap()));
+    pages.sort();
+    assert_eq!(pages, keys);
     assert_eq!(listed(store::list_all(store, &prefix).await.unwrap()), keys);
     // A prefix is of bytes, not of folders.
     let a = listed(store.list(&format!("{run}/list/a"), None).await.unwrap());
