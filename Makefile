@@ -1,9 +1,9 @@
 # The commands of the house. Needed: the Rust toolchain, a C linker, Python 3 with pip or venv, make.
 PYTHON ?= python3
 # Suites that need real clients or servers, each a target of its own; `test-all` runs them after `test`.
-SUITES := test-proto test-clients test-examples test-imaging test-store
+SUITES := test-proto test-clients test-examples test-imaging test-figures test-store
 
-.PHONY: help run test test-all check bench bench-imaging fuzz onnxruntime test-models test-onnxruntime test-training $(SUITES)
+.PHONY: help run test test-all check bench bench-overload bench-imaging fuzz onnxruntime test-models test-onnxruntime test-training $(SUITES)
 .NOTPARALLEL:
 
 help: ## this list
@@ -39,7 +39,7 @@ test-proto: ## buf: lint of proto/, and nothing that breaks a client of proto/wi
 	@buf="$$(.ci/buf)" && if [ -z "$$buf" ]; then echo "skipped: neither buf nor npm is there"; \
 	else set -x && "$$buf" lint proto && "$$buf" breaking proto --against proto/wire.binpb; fi
 
-test-clients: onnxruntime ## tritonclient, KServe, grpcio, grpcurl, curl, promtool (HILUM_BIN=FILE: with that binary)
+test-clients: onnxruntime ## tritonclient, perf_analyzer, KServe, connect-es, curl, … (HILUM_BIN=FILE: with that binary)
 	$(if $(HILUM_BIN),,cargo build --locked)
 	@environment="$$(PYTHON=$(PYTHON) .ci/venv clients tests/clients/requirements.txt)" && set -x && \
 	"$$environment/bin/python" -m pytest tests/clients -q -rs
@@ -56,9 +56,19 @@ test-store: ## stores and the registry against real servers: SeaweedFS and moto 
 bench: onnxruntime ## what serving costs against what the machine can do (docs/benchmarks.md); takes minutes
 	cargo bench --locked --bench serving
 
+bench-overload: onnxruntime ## goodput at twice the saturating rate; takes minutes
+	cargo build --locked --release --bin hilum
+	$(PYTHON) benches/overload.py $(or $(CARGO_TARGET_DIR),target)/release/hilum
+
 test-training: ## the training package on generated data; takes PyTorch and Keras, not in `test-all`
 	@environment="$$(PYTHON=$(PYTHON) .ci/venv training training/requirements.txt)" && set -x && \
 	"$$environment/bin/python" -m pytest training/tests -q -rs
+
+test-figures: ## the committed figures of mnist/1, all of them, on the real test images
+	@if [ -d $(DATA)/mnist ]; then \
+	environment="$$(PYTHON=$(PYTHON) .ci/venv figures training/requirements-evaluate.txt)" && set -x && \
+	"$$environment/bin/python" -m training evaluate models/mnist/1 --data $(DATA)/mnist; \
+	else echo "skipped: $(DATA)/mnist is not there (set HILUM_DATA)"; fi
 
 # The real images: what HILUM_DATA names, by default a folder beside the repository.
 DATA = $(or $(HILUM_DATA),../shared/data)

@@ -172,7 +172,7 @@ impl App {
         let Core { pipeline, readiness, shutdown, clock, metrics } = core;
         let catalog = pipeline.catalog().clone();
         let traces = Traces::new(&trace_settings(config), &metrics, Arc::clone(&clock))?;
-        let memory = SharedMemory::new(config.server.allows_shared_memory());
+        let memory = SharedMemory::new(config.server.shared_memory_callers());
         let kept = images::repeats(config);
         let repeats = Idempotency::new(kept, Arc::clone(&clock));
         let infer_repeats = Idempotency::new(kept, Arc::clone(&clock));

@@ -34,6 +34,7 @@ def render(card: Card, manifest: dict, figured: dict, commands: tuple[str, str],
         "## Training\n\n" + _training(figured["training"]),
         "## Figures\n\n" + figures(figured),
         "## Decision\n\n" + _decision(manifest, figured),
+        "## Shortcut\n\n" + _shortcut(figured),
         "## Number formats\n\n" + _formats(figured),
         "## Limits\n\n" + "\n".join(f"- {limit}" for limit in card.limits),
         "## Repeat it\n\n" + _repeat(commands, provenance["code_commit"]),
@@ -150,7 +151,7 @@ def _decision(manifest: dict, figured: dict) -> str:
         parts.append(rule)
     if tried := figured.get("out_of_distribution"):
         lines = [
-            f"Out-of-distribution gate: {tried['score']}, at most {tried['threshold']} ({tried['rule']}). Share "
+            f"Out-of-distribution gate: {tried['score']}, at most {tried['threshold']:.6g} ({tried['rule']}). Share "
             "refused of other images, and what an energy score would refuse at the same rate of good ones:",
             "",
             "| images | n | refused | by energy |",
@@ -162,6 +163,26 @@ def _decision(manifest: dict, figured: dict) -> str:
         ]
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
+
+
+def _shortcut(figured: dict) -> str:
+    if not (told := figured.get("shortcut")):
+        return ""
+    rows = [(f"image statistics, {row['name']}", row) for row in told["roc_auc"]]
+    sizes = figured.get("shortcut_of_sizes", {}).get("roc_auc", [])
+    rows += [(f"{row['name']}, images in their original size", row) for row in sizes]
+    lines = [
+        "How well the class is told by what is no sign of disease: a logistic regression on "
+        f"{', '.join(told['features'])} of the file, fitted on training patients; and the size of the images before "
+        "they were stretched to one size. The model's own ROC-AUC stands above.",
+        "",
+        "| by | ROC-AUC | 95 % interval | n |",
+        "|---|---:|---|---:|",
+    ]
+    for name, row in rows:
+        low, high = row["interval"]
+        lines.append(f"| {name} | {row['value']:.4f} | {low:.4f} to {high:.4f} | {row['n']:,} |")
+    return "\n".join(lines)
 
 
 def _formats(figured: dict) -> str:

@@ -27,10 +27,20 @@ _BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class Interface:
-    """Input `image` float32 [batch, *image_shape] in [0, 1]; output `probabilities` float32 [batch, classes]."""
+    """Input `image` float32 [batch, *image_shape] in [0, 1]; output `probabilities` float32 [batch, classes].
+
+    output, output_shape: the first output's name and its shape without the batch, where it is another.
+    """
 
     image_shape: tuple[int, int, int]
     classes: int
+    output: str = OUTPUT
+    output_shape: tuple[int, ...] | None = None
+
+    @property
+    def answer(self) -> tuple[str, list[int | str]]:
+        """Name and shape of the first output."""
+        return self.output, [BATCH, *(self.output_shape or (self.classes,))]
 
 
 def export(module, interface: Interface, path: Path, outputs: tuple[str, ...] = (OUTPUT,)) -> None:
@@ -86,7 +96,7 @@ def check(path: Path, interface: Interface) -> None:
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
     found = [(value.name, shape(value)) for value in (*model.graph.input, *model.graph.output[:1])]
-    wanted = [(INPUT, [BATCH, *interface.image_shape]), (OUTPUT, [BATCH, interface.classes])]
+    wanted = [(INPUT, [BATCH, *interface.image_shape]), interface.answer]
     if found != wanted:
         raise TrainingError(f"{path.name}: inputs and outputs are {found}, expected {wanted}")
     for value in model.graph.output:

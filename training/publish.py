@@ -62,6 +62,7 @@ class Publication:
     decide: calibrated validation scores [n] of the positive class and labels to `threshold`, `abstain` and more keys
     of `[postprocess]`; for binary models. strangers: images that the gate is tried against, by name.
     training: how it was trained, for evaluation.json and the card: `sentences` and `seeds`.
+    try_formats: whether fp16 and int8 are tried; minutes for a large network.
     more: further statements of evaluation.json, such as the AUC of a shortcut.
     """
 
@@ -85,6 +86,7 @@ class Publication:
     decide: Callable[[np.ndarray, np.ndarray], dict] | None = None
     provisional: bool = False
     difference: dict | None = None
+    try_formats: bool = True
     more: dict = field(default_factory=dict)
 
     @property
@@ -116,7 +118,7 @@ def publish(made: Publication, out: Path) -> dict:
             images = first.rows.images[: explain.PROVEN]
             worst = explain.largest_difference(made.graph, model, images)
             more["explanation"] = {"largest_difference_to_autograd": worst, "n": len(images)}
-        if made.rows.calibration is not None:
+        if made.rows.calibration is not None and made.try_formats:
             more["formats_tried"] = precision.try_formats(model, made.rows.calibration, first.rows)
         figures = evaluation.document([entry for entry, _ in pairs], made.commands[1], difference, more)
         if made.rows.statistics is not None:
@@ -145,7 +147,8 @@ def _export(made: Publication, model: Path) -> dict:
         return made.difference or {}
     import torch
 
-    if isinstance(made.graph, ServedGraph):
+    # A recipe may bring a distance of its own.
+    if isinstance(made.graph, ServedGraph) and made.graph.distance is None:
         few = made.rows.training.take(slice(_DISTANCE_ROWS))
         attach_distance(made.graph, few.images, few.labels)
     made.graph.eval()
@@ -192,7 +195,8 @@ def _reject(made: Publication, held: evaluation.Answers) -> dict | None:
 
 
 def _gate(values: np.ndarray) -> float:
-    return float(f"{np.quantile(values.astype(np.float64), 1 - _REFUSED, method='higher'):.6g}")
+    # Not rounded: a bound that is a hair lower would refuse the row that set it.
+    return float(np.quantile(values.astype(np.float64), 1 - _REFUSED, method="higher"))
 
 
 def _manifest(made: Publication, model: Path, post: dict, reject: dict | None) -> dict:

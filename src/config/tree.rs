@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::ModelControl;
 use crate::engine::Provider;
 use crate::rpc::Compression;
+use crate::shared_memory::Callers;
 use crate::telemetry::logs::{LogFormat, check_filter};
 
 /// Everything that can be configured.
@@ -63,9 +64,9 @@ pub struct ServerConfig {
     /// is. Empty: not at all.
     pub grpc_compression: Vec<Compression>,
     /// Whether callers may register regions of POSIX shared memory (`/dev/shm`) and pass tensors
-    /// through them: `auto` = while `server.grpc_address` and `server.http_address` are loopback
-    /// addresses, `on`, `off`. A caller may name any object there that the service's user can open
-    /// for reading and writing.
+    /// through them: `auto` = callers on this machine, while `server.grpc_address` and
+    /// `server.http_address` are loopback addresses, `on` = all callers, `off` = nobody. A caller
+    /// may name any object there that the service's user can open for reading and writing.
     pub system_shared_memory: SharedMemoryPolicy,
     /// Permits clear text beyond the loopback interface, for where TLS ends at a load balancer.
     pub allow_plaintext: bool,
@@ -111,14 +112,13 @@ pub enum SharedMemoryPolicy {
 }
 
 impl ServerConfig {
-    /// Whether callers may register shared memory.
-    pub fn allows_shared_memory(&self) -> bool {
+    /// Who may register shared memory.
+    pub fn shared_memory_callers(&self) -> Callers {
+        let is_local = self.grpc_address.ip().is_loopback() && self.http_address.ip().is_loopback();
         match self.system_shared_memory {
-            SharedMemoryPolicy::Auto => {
-                self.grpc_address.ip().is_loopback() && self.http_address.ip().is_loopback()
-            }
-            SharedMemoryPolicy::On => true,
-            SharedMemoryPolicy::Off => false,
+            SharedMemoryPolicy::Auto if is_local => Callers::Local,
+            SharedMemoryPolicy::Auto | SharedMemoryPolicy::Off => Callers::None,
+            SharedMemoryPolicy::On => Callers::All,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! answer becomes a message whose bytes are the engine's own.
 //! This room must never route a request or know a status.
 
+mod admin;
 mod classification;
 mod contents;
 mod delivery;
@@ -15,12 +16,14 @@ pub mod json;
 mod lookup;
 mod metadata;
 mod model_config;
+mod regions;
 mod repository;
 mod settings;
 mod statistics;
 
 use crate::domain::{ErrorKind, Fault, NameError, TensorError};
 
+pub use admin::NotLocal;
 pub use delivery::{Delivery, fetch_inputs, uses_shared_memory};
 pub use exchange::{InferAnswer, InferError, infer};
 pub use headers::{MODEL_VERSION, REQUEST_ID, SERVER_TIMING, request_id, server_timing};
@@ -28,6 +31,7 @@ pub use infer::{InferDefaults, infer_request, infer_response};
 pub use lookup::{LookupError, Served, loaded};
 pub use metadata::{PLATFORM, model_metadata, model_ready, model_selector, server_metadata};
 pub use model_config::model_config;
+pub use regions::{RegionError, cuda_regions, register_region, system_regions, unregister_regions};
 pub use repository::{Change, RepositoryError, Wish, repository_change, repository_index};
 pub use settings::{SettingsError, log_settings, trace_settings};
 pub use statistics::model_statistics;

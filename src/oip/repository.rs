@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use super::admin::{self, NotLocal};
 use super::shown;
 use crate::catalog::{Catalog, ControlError, IMAGE_SUFFIX};
 use crate::domain::{ErrorKind, Fault, ModelName, NameError};
@@ -17,8 +18,8 @@ use crate::proto::inference::{
 #[derive(Debug, thiserror::Error)]
 pub enum RepositoryError {
     /// The caller is on another machine.
-    #[error("models are loaded and unloaded by callers on the server's own machine only")]
-    NotLocal,
+    #[error(transparent)]
+    NotLocal(#[from] NotLocal),
     /// Not a name.
     #[error(transparent)]
     Name(#[from] NameError),
@@ -39,7 +40,7 @@ pub enum RepositoryError {
 impl Fault for RepositoryError {
     fn kind(&self) -> ErrorKind {
         match self {
-            RepositoryError::NotLocal => ErrorKind::PermissionDenied,
+            RepositoryError::NotLocal(error) => error.kind(),
             RepositoryError::Name(_) => ErrorKind::InvalidArgument,
             RepositoryError::Parameter(_) => ErrorKind::Unimplemented,
             RepositoryError::Control(error) => error.kind(),
@@ -124,9 +125,7 @@ pub async fn repository_change(
     wish: Wish,
     is_local: bool,
 ) -> Result<String, RepositoryError> {
-    if !is_local {
-        return Err(RepositoryError::NotLocal);
-    }
+    admin::admit(is_local, "models are loaded and unloaded")?;
     // Triton's clients send this one with every unload; there are no dependents here.
     if let Some(key) = wish.parameters.keys().find(|key| *key != "unload_dependents") {
         return Err(RepositoryError::Parameter(shown(key)));

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 
+use super::admin::{self, NotLocal};
 use super::{LookupError, loaded, shown};
 use crate::catalog::Catalog;
 use crate::domain::{ErrorKind, Fault};
@@ -63,6 +64,9 @@ pub enum SettingsError {
         /// What is on.
         on: &'static str,
     },
+    /// The caller is on another machine.
+    #[error(transparent)]
+    NotLocal(#[from] NotLocal),
     /// This process has no logs of its own.
     #[error(
         "this process has not set up the service's logs, so that their level cannot be changed"
@@ -77,6 +81,7 @@ impl Fault for SettingsError {
     fn kind(&self) -> ErrorKind {
         match self {
             SettingsError::Fixed { .. } | SettingsError::NoLogs => ErrorKind::FailedPrecondition,
+            SettingsError::NotLocal(error) => error.kind(),
             SettingsError::Model(error) => error.kind(),
             _ => ErrorKind::InvalidArgument,
         }
@@ -86,6 +91,7 @@ impl Fault for SettingsError {
         match self {
             SettingsError::Fixed { .. } => "SETTING_FIXED",
             SettingsError::NoLogs => "NO_LOGS",
+            SettingsError::NotLocal(error) => error.reason(),
             SettingsError::Model(error) => error.reason(),
             _ => "INVALID_SETTING",
         }
@@ -141,11 +147,18 @@ impl Switches {
     }
 }
 
-/// Changes the log's threshold if the message asks for it; says what there is.
+/// Changes the log's threshold if the message asks for it and the caller is on this machine; says
+/// what there is to any caller.
 ///
 /// # Errors
 /// [`SettingsError`]; nothing was changed then.
-pub fn log_settings(request: LogSettingsRequest) -> Result<LogSettingsResponse, SettingsError> {
+pub fn log_settings(
+    request: &LogSettingsRequest,
+    is_local: bool,
+) -> Result<LogSettingsResponse, SettingsError> {
+    if !request.settings.is_empty() {
+        admin::admit(is_local, "log settings are changed")?;
+    }
     let control = logs::control().ok_or(SettingsError::NoLogs)?;
     let mut switches = Switches::from(control.level());
     for (name, value) in &request.settings {

@@ -5,7 +5,6 @@
 //! This file must never look into a tensor.
 
 mod models;
-mod shared_memory;
 mod stream;
 
 use futures::stream::BoxStream;
@@ -16,7 +15,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::edge::{CallContext, context};
 use super::{RpcParts, status};
 use crate::domain::{Digest, Fault};
-use crate::oip::{self, Change, InferAnswer, InferDefaults, InferError, Wish};
+use crate::oip::{self, Change, InferAnswer, InferDefaults, InferError, RegionError, Wish};
 use crate::pipeline::{IDEMPOTENCY_KEY, Repeatable};
 use crate::proto::inference::grpc_inference_service_server::GrpcInferenceService;
 use crate::proto::inference::*;
@@ -188,36 +187,43 @@ impl GrpcInferenceService for Inference {
         &self,
         request: Request<SystemSharedMemoryStatusRequest>,
     ) -> Result<Response<SystemSharedMemoryStatusResponse>, Status> {
-        answer(request, |message| shared_memory::status(&self.0.shared_memory, &message))
+        answer(request, |message| oip::system_regions(&self.0.shared_memory, &message.name))
     }
 
     async fn system_shared_memory_register(
         &self,
         request: Request<SystemSharedMemoryRegisterRequest>,
     ) -> Result<Response<SystemSharedMemoryRegisterResponse>, Status> {
-        answer(request, |message| shared_memory::register(&self.0.shared_memory, &message))
+        let is_local = context(&request).is_local;
+        answer(request, |message| {
+            oip::register_region(&self.0.shared_memory, &message, is_local)
+                .map(|()| SystemSharedMemoryRegisterResponse {})
+        })
     }
 
     async fn system_shared_memory_unregister(
         &self,
         request: Request<SystemSharedMemoryUnregisterRequest>,
     ) -> Result<Response<SystemSharedMemoryUnregisterResponse>, Status> {
-        self.0.shared_memory.unregister(&request.get_ref().name);
-        Ok(Response::new(SystemSharedMemoryUnregisterResponse {}))
+        let is_local = context(&request).is_local;
+        answer(request, |message| {
+            oip::unregister_regions(&self.0.shared_memory, &message.name, is_local)
+                .map(|()| SystemSharedMemoryUnregisterResponse {})
+        })
     }
 
     async fn cuda_shared_memory_status(
         &self,
         request: Request<CudaSharedMemoryStatusRequest>,
     ) -> Result<Response<CudaSharedMemoryStatusResponse>, Status> {
-        answer(request, |message| shared_memory::cuda_status(&message))
+        answer(request, |message| oip::cuda_regions(&message.name))
     }
 
     async fn cuda_shared_memory_register(
         &self,
         request: Request<CudaSharedMemoryRegisterRequest>,
     ) -> Result<Response<CudaSharedMemoryRegisterResponse>, Status> {
-        answer(request, |_| Err(shared_memory::NoCuda))
+        answer(request, |_| Err(RegionError::NoCuda))
     }
 
     async fn cuda_shared_memory_unregister(
@@ -240,6 +246,7 @@ impl GrpcInferenceService for Inference {
         &self,
         request: Request<LogSettingsRequest>,
     ) -> Result<Response<LogSettingsResponse>, Status> {
-        answer(request, oip::log_settings)
+        let is_local = context(&request).is_local;
+        answer(request, |message| oip::log_settings(&message, is_local))
     }
 }

@@ -57,25 +57,42 @@ pub struct RegionPart {
 #[derive(Debug, Clone)]
 pub struct SharedMemory(Arc<Inner>);
 
+/// Who may register regions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Callers {
+    /// Nobody.
+    None,
+    /// Those on this machine.
+    Local,
+    /// All.
+    All,
+}
+
 #[derive(Debug)]
 struct Inner {
-    folder: Option<PathBuf>,
+    callers: Callers,
+    folder: PathBuf,
     regions: Mutex<BTreeMap<String, Region>>,
 }
 
 impl SharedMemory {
-    /// No regions yet; with `allowed` false there never are any.
-    pub fn new(allowed: bool) -> Self {
-        Self::in_folder(allowed.then(|| PathBuf::from(FOLDER)))
+    /// No regions yet; with [`Callers::None`] there never are any.
+    pub fn new(callers: Callers) -> Self {
+        Self::in_folder(callers, PathBuf::from(FOLDER))
     }
 
-    fn in_folder(folder: Option<PathBuf>) -> Self {
-        Self(Arc::new(Inner { folder, regions: Mutex::default() }))
+    fn in_folder(callers: Callers, folder: PathBuf) -> Self {
+        Self(Arc::new(Inner { callers, folder, regions: Mutex::default() }))
     }
 
     /// Whether regions may be registered.
     pub fn is_allowed(&self) -> bool {
-        self.0.folder.is_some()
+        self.0.callers != Callers::None
+    }
+
+    /// Whether regions may be registered by callers on this machine only.
+    pub fn is_for_local_callers(&self) -> bool {
+        self.0.callers == Callers::Local
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Region>> {
@@ -94,7 +111,9 @@ impl SharedMemory {
         offset: u64,
         byte_size: u64,
     ) -> Result<(), SharedMemoryError> {
-        let folder = self.0.folder.as_ref().ok_or(SharedMemoryError::Off)?;
+        if !self.is_allowed() {
+            return Err(SharedMemoryError::Off);
+        }
         checked("region's name", name, name, "")?;
         let file_name = key.strip_prefix('/').unwrap_or(key);
         checked("shared memory key", key, file_name, " after a leading one")?;
@@ -109,7 +128,7 @@ impl SharedMemory {
             .read(true)
             .write(true)
             .custom_flags(flags)
-            .open(folder.join(file_name))
+            .open(self.0.folder.join(file_name))
             .map_err(failed)?;
         if !file.metadata().map_err(failed)?.is_file() {
             return Err(SharedMemoryError::NotAnObject(key.to_owned()));
@@ -256,7 +275,7 @@ mod tests {
     fn memory() -> (tempfile::TempDir, SharedMemory) {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("object"), [7_u8; 100]).unwrap();
-        let memory = SharedMemory::in_folder(Some(folder.path().to_owned()));
+        let memory = SharedMemory::in_folder(Callers::Local, folder.path().to_owned());
         (folder, memory)
     }
 
@@ -316,7 +335,7 @@ mod tests {
 
     #[test]
     fn what_is_off_stays_off() {
-        let error = SharedMemory::new(false).register("r", "object", 0, 1).unwrap_err();
+        let error = SharedMemory::new(Callers::None).register("r", "object", 0, 1).unwrap_err();
         assert!(error.to_string().contains("server.system_shared_memory"), "{error}");
     }
 }

@@ -27,10 +27,12 @@ def binary() -> Path:
 class ServerProcess:
     """`hilum serve` over the models of this repository, or over those of `models` that `load` names.
 
-    `http`, `grpc` and `metrics` are its addresses.
+    `http`, `grpc` and `metrics` are its addresses; `more` are further variables of its environment.
     """
 
-    def __init__(self, models: Path | None = None, load: list[str] | None = None) -> None:
+    def __init__(
+        self, models: Path | None = None, load: list[str] | None = None, more: dict[str, str] | None = None
+    ) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HILUM__")}
         environment |= {
             "HILUM__SERVER__HTTP_ADDRESS": "127.0.0.1:0",
@@ -45,6 +47,7 @@ class ServerProcess:
                 "HILUM__MODELS__CONTROL": "explicit",
                 "HILUM__MODELS__LOAD": json.dumps(load),
             }
+        environment |= more or {}
         self.log: list[str] = []
         self.process = subprocess.Popen(
             [binary(), "serve"],

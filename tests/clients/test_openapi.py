@@ -45,6 +45,13 @@ def test_answers_are_what_it_says(server, document, images):
         ("post", "/v2/models/{model}/infer", {"model": "mnist"}, infer),
         ("post", "/v2/models/{model}/infer", {"model": "mnist"}, {}),
         ("post", "/v2/repository/index", {}, {"ready": True}),
+        ("get", "/v2/systemsharedmemory/status", {}, None),
+        ("post", "/v2/systemsharedmemory/unregister", {}, {}),
+        ("get", "/v2/cudasharedmemory/status", {}, None),
+        ("get", "/v2/logging", {}, None),
+        ("post", "/v2/logging", {}, {"log_info": True, "log_file": None}),
+        ("get", "/v2/trace/setting", {}, None),
+        ("post", "/v2/models/{model}/trace/setting", {"model": "mnist"}, {"trace_level": ["OFF"]}),
         ("post", "/v2/repository/models/{model}/load", {"model": "mnist"}, {}),
     ]
     statuses = set()

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import tritonclient.http
 import tritonclient.http.aio
-from tritonclient.utils import InferenceServerException
+from tritonclient.utils import InferenceServerException, shared_memory
 
 TOLERANCE = 1e-5
 NAME = "probabilities"
@@ -107,6 +108,65 @@ def test_what_is_wrong_is_told(client, images):
 def test_models_come_and_go_only_where_that_is_configured(client):
     status, text = refusal(client, "load_model", "mnist")
     assert status == "412" and "models.control" in text
+
+
+def test_tensors_pass_through_system_shared_memory(client, images, expected):
+    sizes = images.nbytes, len(images) * 10 * 4
+    names = [f"hilum-rest-{side}-{os.getpid()}" for side in ("in", "out")]
+    regions = [
+        shared_memory.create_shared_memory_region(name, f"/{name}", size)
+        for name, size in zip(names, sizes, strict=True)
+    ]
+    try:
+        shared_memory.set_shared_memory_region(regions[0], [images])
+        for name, size in zip(names, sizes, strict=True):
+            client("register_system_shared_memory", name, f"/{name}", size)
+        told = client("get_system_shared_memory_status")
+        assert [(region["name"], region["byte_size"]) for region in told] == sorted(zip(names, sizes, strict=True))
+        assert client("get_system_shared_memory_status", names[0])[0]["key"] == f"/{names[0]}"
+        image = client.module.InferInput("image", list(images.shape), "FP32")
+        image.set_shared_memory(names[0], sizes[0])
+        output = client.module.InferRequestedOutput(NAME)
+        output.set_shared_memory(names[1], sizes[1])
+        result = client("infer", "mnist", [image], outputs=[output])
+        told = result.get_output(NAME)
+        assert told == {"name": NAME, "datatype": "FP32", "shape": [len(images), 10]}
+        scores = shared_memory.get_contents_as_numpy(regions[1], np.float32, told["shape"])
+        np.testing.assert_allclose(scores, expected("2", images), rtol=0, atol=TOLERANCE)
+        client("unregister_system_shared_memory", names[0])
+        assert [region["name"] for region in client("get_system_shared_memory_status")] == [names[1]]
+        client("unregister_system_shared_memory")
+        assert client("get_system_shared_memory_status") == []
+        status, text = refusal(client, "infer", "mnist", [image], outputs=[output])
+        assert status == "400" and "register it first" in text
+    finally:
+        for region in regions:
+            shared_memory.destroy_shared_memory_region(region)
+
+
+def test_cuda_shared_memory_is_declined_and_tidied_up(client):
+    assert client("get_cuda_shared_memory_status") == []
+    client("unregister_cuda_shared_memory")
+    client("unregister_cuda_shared_memory", "r")
+    status, text = refusal(client, "register_cuda_shared_memory", "r", b"bm90aGluZw==", 0, 4)
+    assert status == "501" and "CUDA shared memory is not served" in text
+
+
+def test_settings_are_told_and_changed(client):
+    told = client("get_log_settings")
+    assert told["log_info"] is True and told["log_verbose_level"] == 0
+    try:
+        assert client("update_log_settings", {"log_verbose_level": 1}) == told | {"log_verbose_level": 1}
+    finally:
+        assert client("update_log_settings", {"log_verbose_level": 0}) == told
+    status, text = refusal(client, "update_log_settings", {"log_file": "elsewhere.log"})
+    assert status == "412" and "log_file" in text
+    traces = client("get_trace_settings")
+    assert traces["trace_level"] == ["OFF"] and traces["trace_mode"] == "opentelemetry"
+    assert client("get_trace_settings", "mnist") == traces
+    assert client("update_trace_settings", settings={"trace_level": ["OFF"], "trace_rate": None}) == traces
+    status, text = refusal(client, "update_trace_settings", "mnist", {"trace_level": ["TIMESTAMPS"]})
+    assert status == "412" and "telemetry.otlp_endpoint" in text
 
 
 def test_kserve_s_rest_client_infers(server, images, expected):

@@ -24,6 +24,7 @@ mod protocol;
 mod registry;
 mod rest;
 mod rest_bad_input;
+mod rest_extensions;
 mod rows;
 mod settings;
 mod shapes;

@@ -15,14 +15,15 @@ use tonic::transport::Channel;
 use crate::harness::{PATIENCE, Server, config, connect, root};
 
 /// A process whose log lines are kept.
-struct Logged {
+pub struct Logged {
     child: Child,
     lines: mpsc::Receiver<serde_json::Value>,
     client: GrpcInferenceServiceClient<Channel>,
+    pub http: std::net::SocketAddr,
 }
 
 impl Logged {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hilum"));
         command.arg("serve").current_dir(root()).stderr(Stdio::piped());
         for key in ["HTTP", "GRPC", "METRICS"] {
@@ -40,7 +41,8 @@ impl Logged {
         let listening = wait_for(&lines, "listening");
         let address = listening["grpc"].as_str().unwrap().parse().unwrap();
         let client = GrpcInferenceServiceClient::new(connect(address).await);
-        Self { child, lines, client }
+        let http = listening["http"].as_str().unwrap().parse().unwrap();
+        Self { child, lines, client, http }
     }
 
     async fn set(
@@ -55,7 +57,7 @@ impl Logged {
     }
 
     /// Levels of the lines that answer one call with this id.
-    async fn levels_of(&mut self, id: &str) -> Vec<String> {
+    pub async fn levels_of(&mut self, id: &str) -> Vec<String> {
         let mut request = tonic::Request::new(ServerLiveRequest {});
         request.metadata_mut().insert("x-request-id", id.parse().unwrap());
         self.client.server_live(request).await.unwrap();

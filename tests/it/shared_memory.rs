@@ -14,13 +14,14 @@ use tonic::Code;
 use crate::harness::{Server, bytes_of, config, floats, int, pixels, request, scores, text};
 
 /// An object in `/dev/shm`, gone at the end.
-struct Object {
-    key: String,
-    file: File,
+pub struct Object {
+    pub key: String,
+    pub file: File,
 }
 
 impl Object {
-    fn new(bytes: u64) -> Self {
+    /// One of so many zeros.
+    pub fn new(bytes: u64) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let key = format!("hilum-test-{}-{number}", std::process::id());
@@ -30,7 +31,8 @@ impl Object {
         Self { key, file }
     }
 
-    fn read(&self, at: u64, bytes: usize) -> Vec<u8> {
+    /// A part of it.
+    pub fn read(&self, at: u64, bytes: usize) -> Vec<u8> {
         let mut found = vec![0; bytes];
         self.file.read_exact_at(&mut found, at).unwrap();
         found

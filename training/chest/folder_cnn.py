@@ -59,28 +59,33 @@ def scores(model: keras.Model, rows: Rows) -> np.ndarray:
     return np.concatenate([model.predict_on_batch(np.repeat(part[:, None], 3, axis=1))[:, 1] for part in grey])
 
 
+def history(folder: Path) -> list[float]:
+    """Validation AUC of each epoch of the run whose checkpoints lie in `folder`."""
+    return [float(line) for line in (folder / "history.txt").read_text().split()]
+
+
 def train(training: Rows, validation: Rows, epochs: int, batch_size: int, seed: int, folder: Path) -> keras.Model:
     """Train and keep the epoch of the best validation AUC (`best.keras`); resumes from `folder`."""
     keras.utils.set_random_seed(seed)
     folder.mkdir(parents=True, exist_ok=True)
     latest, best, log = folder / "latest.keras", folder / "best.keras", folder / "history.txt"
-    history = [float(line) for line in log.read_text().split()] if log.exists() and latest.exists() else []
-    model = keras.models.load_model(latest) if history else network(training.pixels.shape[1])
-    for epoch in range(len(history), epochs):
+    aucs = history(folder) if log.exists() and latest.exists() else []
+    model = keras.models.load_model(latest) if aucs else network(training.pixels.shape[1])
+    for epoch in range(len(aucs), epochs):
         started, losses = time.monotonic(), []
         for images, truth in batches(training, batch_size, np.random.default_rng((seed, epoch))):
             losses.append(float(model.train_on_batch(images, truth)))
         found = scores(model, validation)
-        history.append(float(roc_auc_score(validation.labels, found)))
+        aucs.append(float(roc_auc_score(validation.labels, found)))
         print(
-            f"epoch {epoch + 1}/{epochs}: loss {losses[-1]:.4f}, validation AUC {history[-1]:.4f}, scores "
+            f"epoch {epoch + 1}/{epochs}: loss {losses[-1]:.4f}, validation AUC {aucs[-1]:.4f}, scores "
             f"{found.min():.3f} to {found.max():.3f}, {time.monotonic() - started:.0f} s",
             flush=True,
         )
-        if max(history) == history[-1]:
+        if max(aucs) == aucs[-1]:
             model.save(best)
         aside = folder / "aside.keras"
         model.save(aside)
         aside.replace(latest)
-        log.write_text("\n".join(map(str, history)))
+        log.write_text("\n".join(map(str, aucs)))
     return keras.models.load_model(best)

@@ -52,7 +52,7 @@ class Plan:
     validation AUC: × 0.3 after 2 epochs). ema: decay a step of the averaged weights that are evaluated and served,
     0 for none. smoothing: of the labels. patience: epochs without a better validation AUC before it stops; 0: never.
     head_decay: L2 on the last layer, as Keras adds it to the loss. balanced: pos_weight = N_neg / N_pos.
-    freeze_layers: parameters of the body's first so many layers rest in the first `freeze_epochs` epochs.
+    freeze_layers: the body's first so many layers (those with weights) rest in the first `freeze_epochs` epochs.
     """
 
     epochs: int
@@ -104,7 +104,7 @@ class Run:
             {"params": list(self.network.body.parameters()), "lr": plan.rate, "top": plan.rate},
             {"params": list(self.network.head.parameters()), "lr": plan.head_rate, "top": plan.head_rate},
         ]
-        self.optimiser = torch.optim.AdamW(parts, weight_decay=plan.weight_decay)
+        self.optimiser = torch.optim.AdamW(parts, weight_decay=plan.weight_decay, fused=True)
         self.history = History([], [], [])
         self.best: dict | None = None
         self.factor = 1.0
@@ -114,13 +114,14 @@ class Run:
         """The weights that are scored: the averaged ones where the plan averages."""
         return self.average or self.network
 
-    def train(self, training: Rows, validation: Rows, until: float | None = None) -> History:
-        """Run to the last epoch, to the end of patience, or to `until` (of `time.time`)."""
+    def train(self, training: Rows, validation: Rows, at_most: int | None = None) -> History:
+        """Run to the last epoch or to the end of patience; at most so many epochs of the plan, whose schedule stays."""
         if len(training) < self.plan.batch_size:
             raise TrainingError(f"{len(training)} images to train on are less than a batch of {self.plan.batch_size}")
         self._restore()
-        for epoch in range(len(self.history.auc), self.plan.epochs):
-            if self._out_of_patience() or (until is not None and time.time() > until):
+        last = min(self.plan.epochs, at_most or self.plan.epochs)
+        for epoch in range(len(self.history.auc), last):
+            if self._out_of_patience():
                 break
             started = time.monotonic()
             loss = self._epoch(training, epoch)
@@ -182,7 +183,8 @@ class Run:
     def _freeze(self, frozen: bool) -> None:
         if not self.plan.freeze_layers:
             return
-        layers = [module for module in self.network.body.modules() if not list(module.children())]
+        modules = self.network.body.modules()
+        layers = [module for module in modules if next(module.parameters(recurse=False), None) is not None]
         for layer in layers[: self.plan.freeze_layers]:
             layer.requires_grad_(not frozen)
             if frozen:

@@ -20,7 +20,7 @@ def lenet5() -> nn.Sequential:
 def alexnet() -> nn.Sequential:
     """AlexNet (Krizhevsky et al. 2012) scaled to 32 × 32 × 3: its five convolutions and three dense layers, narrower.
 
-    The first filters are 5 × 5 at stride 1 instead of 11 × 11 at stride 4; pooling overlaps as in the original.
+    The first filters are 5 × 5 at stride 2 instead of 11 × 11 at stride 4; pooling overlaps as in the original.
     """
     return nn.Sequential(
         nn.Conv2d(3, 24, 5, stride=2, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2, padding=1),

@@ -23,6 +23,11 @@ _MODULES = {
     "cifar10-1": ("cifar10_1", "Keras CNN for CIFAR-10"),
     "cifar10-2": ("cifar10_2", "the best CNN for CIFAR-10, with maps"),
     "cifar10-3": ("cifar10_3", "a small VGG for CIFAR-10"),
+    "cifar10-alexnet": ("cifar10_alexnet", "AlexNet scaled to 32 × 32, for comparison only"),
+    "lung_field-1": ("lung_field_1", "small U-Net for the lung fields of chest radiographs"),
+    "pneumonia-1": ("pneumonia_1", "Keras CNN for children's chest radiographs"),
+    "pneumonia-2": ("pneumonia_2", "DenseNet-121 for children's chest radiographs"),
+    "pneumonia-3": ("pneumonia_3", "EfficientNet-Lite0 for children's chest radiographs"),
 }
 _LOADERS = {"mnist": load_mnist, "cifar10": load_cifar10}
 
@@ -35,6 +40,15 @@ def summaries() -> dict[str, str]:
 def recipe(command: str) -> Recipe:
     """The recipe with this command-line name."""
     return import_module(f".{_MODULES[command][0]}", __package__).RECIPE
+
+
+def dataset(manifest: dict, folder: Path) -> Dataset:
+    """What the bundle of this manifest is measured on; image files go through the manifest's own recipe."""
+    if manifest["name"] == "pneumonia":
+        from ..chest.collection import dataset as radiographs
+
+        return radiographs(folder, manifest)
+    return loader(manifest["name"])(folder)
 
 
 def loader(model: str) -> Callable[[Path], Dataset]:

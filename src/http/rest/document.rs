@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::operations::{OPERATIONS, Operation, Schema};
 use super::predict::OPTIONS;
+use crate::oip::json::extensions::extension_schemas;
 use crate::oip::json::{infer_schemas, message_schemas};
 
 const ABOUT: &str = "The Open Inference Protocol v2 with Triton's extensions. Elements travel as \
@@ -29,6 +30,7 @@ pub async fn serve() -> Json<Value> {
 /// The document.
 pub fn openapi() -> Value {
     let mut schemas = infer_schemas();
+    schemas.extend(extension_schemas());
     schemas.insert(
         "Error".to_owned(),
         json!({
@@ -108,7 +110,7 @@ fn described(operation: &Operation) -> Value {
         described["parameters"] = parameters.into();
     }
     if let Some(takes) = &operation.takes {
-        let required = matches!(takes, Schema::Infer(_) | Schema::Image);
+        let required = matches!(takes, Schema::Infer(_) | Schema::Extension(_) | Schema::Image);
         described["requestBody"] = json!({ "required": required, "content": content(takes) });
     }
     described
@@ -143,7 +145,7 @@ fn content(schema: &Schema) -> Value {
     let json = match schema {
         Schema::Message(message) => short(message),
         Schema::List(message) => json!({ "type": "array", "items": short(message) }),
-        Schema::Infer(name) => reference(name),
+        Schema::Infer(name) | Schema::Extension(name) => reference(name),
         Schema::Parameters => json!({
             "type": "object",
             "properties": { "parameters": reference("Parameters") },

@@ -6,6 +6,7 @@
 
 mod body;
 mod document;
+mod extensions;
 mod infer;
 mod models;
 mod operations;

@@ -4,8 +4,9 @@
 
 use axum::routing::{MethodRouter, get, post};
 
-use super::{document, infer, models, predict};
+use super::{document, extensions, infer, models, predict};
 use crate::http::ApiParts;
+use crate::oip::json::extensions::{CUDA_REGION, LOG_SETTINGS, REGION, TRACE_SETTINGS};
 use crate::oip::json::{INFER_REQUEST, INFER_RESPONSE};
 
 /// One operation.
@@ -37,6 +38,8 @@ pub enum Schema {
     List(&'static str),
     /// A schema of this name among those of an inference; JSON and binary tensor data.
     Infer(&'static str),
+    /// A schema of this name among those of Triton's extensions.
+    Extension(&'static str),
     /// Triton's parameters of a load.
     Parameters,
     /// A file of an image, or a form with one.
@@ -72,11 +75,20 @@ const fn act(
     Operation { method: "post", path, id, summary, takes, gives, is_probe, handler }
 }
 
+/// An action that takes no body.
+const fn bare(operation: Operation) -> Operation {
+    Operation { takes: None, ..operation }
+}
+
 const METADATA: Schema = Schema::Message("inference.ModelMetadataResponse");
 const READY: Schema = Schema::Message("inference.ModelReadyResponse");
 const CONFIG: Schema = Schema::Message("inference.ModelConfig");
 const STATISTICS: Schema = Schema::Message("inference.ModelStatisticsResponse");
 const REQUEST: Schema = Schema::Infer(INFER_REQUEST);
+const REGIONS: Schema = Schema::List("inference.SystemSharedMemoryStatusResponse.RegionStatus");
+const CUDA_REGIONS: Schema = Schema::List("inference.CudaSharedMemoryStatusResponse.RegionStatus");
+const LOGGING: Schema = Schema::Extension(LOG_SETTINGS);
+const TRACING: Schema = Schema::Extension(TRACE_SETTINGS);
 const RESPONSE: Schema = Schema::Infer(INFER_RESPONSE);
 
 /// All of them.
@@ -212,6 +224,119 @@ pub static OPERATIONS: &[Operation] = &[
         Schema::Parameters,
         Schema::Message("inference.RepositoryModelUnloadResponse"),
         || post(models::unload),
+    ),
+    read(
+        "/v2/systemsharedmemory/status",
+        "systemSharedMemoryStatus",
+        "The registered regions of system shared memory",
+        REGIONS,
+        || get(extensions::regions),
+    ),
+    read(
+        "/v2/systemsharedmemory/region/{region}/status",
+        "systemSharedMemoryRegionStatus",
+        "A registered region",
+        REGIONS,
+        || get(extensions::regions),
+    ),
+    act(
+        "/v2/systemsharedmemory/region/{region}/register",
+        "systemSharedMemoryRegister",
+        "Register a part of a shared memory object; from this machine, unless it is allowed to all",
+        Schema::Extension(REGION),
+        Schema::Object,
+        || post(extensions::register),
+    ),
+    bare(act(
+        "/v2/systemsharedmemory/region/{region}/unregister",
+        "systemSharedMemoryRegionUnregister",
+        "Forget a region; one that is not there is forgotten already",
+        Schema::Object,
+        Schema::Object,
+        || post(extensions::unregister),
+    )),
+    bare(act(
+        "/v2/systemsharedmemory/unregister",
+        "systemSharedMemoryUnregister",
+        "Forget all regions",
+        Schema::Object,
+        Schema::Object,
+        || post(extensions::unregister),
+    )),
+    read(
+        "/v2/cudasharedmemory/status",
+        "cudaSharedMemoryStatus",
+        "CUDA's regions, of which there are none",
+        CUDA_REGIONS,
+        || get(extensions::cuda_regions),
+    ),
+    read(
+        "/v2/cudasharedmemory/region/{region}/status",
+        "cudaSharedMemoryRegionStatus",
+        "A region of CUDA, which is not there",
+        CUDA_REGIONS,
+        || get(extensions::cuda_regions),
+    ),
+    act(
+        "/v2/cudasharedmemory/region/{region}/register",
+        "cudaSharedMemoryRegister",
+        "Declined: CUDA shared memory is not served",
+        Schema::Extension(CUDA_REGION),
+        Schema::Object,
+        || post(extensions::cuda_register),
+    ),
+    bare(act(
+        "/v2/cudasharedmemory/region/{region}/unregister",
+        "cudaSharedMemoryRegionUnregister",
+        "Nothing is registered, so that this succeeds",
+        Schema::Object,
+        Schema::Object,
+        || post(extensions::cuda_unregister),
+    )),
+    bare(act(
+        "/v2/cudasharedmemory/unregister",
+        "cudaSharedMemoryUnregister",
+        "Nothing is registered, so that this succeeds",
+        Schema::Object,
+        Schema::Object,
+        || post(extensions::cuda_unregister),
+    )),
+    read("/v2/logging", "logSettings", "The log settings", LOGGING, || {
+        get(extensions::log_settings)
+    }),
+    act(
+        "/v2/logging",
+        "setLogSettings",
+        "Change the log's level for the whole process; from this machine",
+        LOGGING,
+        LOGGING,
+        || post(extensions::set_log_settings),
+    ),
+    read("/v2/trace/setting", "traceSettings", "What is traced", TRACING, || {
+        get(extensions::trace_settings)
+    }),
+    act(
+        "/v2/trace/setting",
+        "setTraceSettings",
+        "Refused but for what the settings are: the configuration sets them at start",
+        TRACING,
+        TRACING,
+        || post(extensions::set_trace_settings),
+    ),
+    read(
+        "/v2/models/{model}/trace/setting",
+        "modelTraceSettings",
+        "What is traced of a model: as of all",
+        TRACING,
+        || get(extensions::trace_settings),
+    ),
+    act(
+        "/v2/models/{model}/trace/setting",
+        "setModelTraceSettings",
+        "Refused but for what the settings are: the configuration sets them at start",
+        TRACING,
+        TRACING,
+        || post(extensions::set_trace_settings),
     ),
     read("/openapi.json", "openapi", "This document", Schema::Object, || get(document::serve)),
 ];

@@ -5,6 +5,7 @@
 //! This room must never know a header's name, a status or a route.
 
 mod elements;
+pub mod extensions;
 mod reflect;
 mod request;
 mod response;

@@ -28,8 +28,8 @@ const BINARY_DATA_SIZE: &str = "binary_data_size";
 const BINARY_DATA: &str = "binary_data";
 /// On the request: whether outputs that do not say are answered as bytes.
 const BINARY_DATA_OUTPUT: &str = "binary_data_output";
-/// On an input that lies in shared memory, and so not in the body.
-const SHARED_MEMORY: &str = "shared_memory_region";
+/// On a tensor that lies in shared memory, and so not in the body.
+pub(super) const SHARED_MEMORY: &str = "shared_memory_region";
 /// On a tensor of `BYTES`: how its elements stand in the JSON, as MLServer names it.
 pub(super) const CONTENT_TYPE: &str = "content_type";
 /// The content type of elements in base64.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::ser::{Serialize, SerializeMap as _, SerializeSeq as _, Serializer};
 
 use super::elements::{Elements, TextForm};
-use super::request::{BASE64, CONTENT_TYPE};
+use super::request::{BASE64, CONTENT_TYPE, SHARED_MEMORY};
 use crate::domain::{DataType, Strings};
 use crate::proto::inference::infer_parameter::ParameterChoice;
 use crate::proto::inference::model_infer_response::InferOutputTensor;
@@ -59,7 +59,11 @@ pub fn infer_to_json(
         .outputs
         .iter()
         .zip(&message.raw_output_contents)
-        .map(|(tensor, bytes)| Output { tensor, bytes, binary: form.is_binary(&tensor.name) })
+        .map(|(tensor, bytes)| {
+            let in_memory = tensor.parameters.contains_key(SHARED_MEMORY);
+            let binary = !in_memory && form.is_binary(&tensor.name);
+            Output { tensor, bytes, in_memory, binary }
+        })
         .collect();
     let estimate: usize = outputs.iter().map(|output| 256 + output.bytes.len() * 3).sum();
     let mut body = Vec::with_capacity(estimate);
@@ -79,6 +83,9 @@ struct Answer<'a> {
 struct Output<'a> {
     tensor: &'a InferOutputTensor,
     bytes: &'a Bytes,
+    /// Whether the elements lie in shared memory. The body then has neither data nor parameters:
+    /// Triton's C++ client takes parameters to hold a size of binary data.
+    in_memory: bool,
     binary: bool,
 }
 
@@ -117,7 +124,6 @@ impl Serialize for Sequence<'_> {
 impl Serialize for Output<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let tensor = self.tensor;
-        // An output in shared memory has no elements here and is passed on as it is.
         let datatype: Option<DataType> = tensor.datatype.parse().ok();
         let form = match datatype {
             Some(DataType::Bytes) if !is_text(self.bytes) => TextForm::Base64,
@@ -132,10 +138,10 @@ impl Serialize for Output<'_> {
         map.serialize_entry("name", &tensor.name)?;
         map.serialize_entry("datatype", &tensor.datatype)?;
         map.serialize_entry("shape", &tensor.shape)?;
-        if own.is_some() || !tensor.parameters.is_empty() {
+        if own.is_some() || !(self.in_memory || tensor.parameters.is_empty()) {
             map.serialize_entry("parameters", &Parameters { given: &tensor.parameters, own })?;
         }
-        if let (false, Some(datatype)) = (self.binary, datatype) {
+        if let (false, false, Some(datatype)) = (self.binary, self.in_memory, datatype) {
             let data = Elements { datatype, bytes: self.bytes, form };
             map.serialize_entry("data", &data)?;
         }

@@ -1,0 +1,47 @@
+"""A chest recipe's `train` for networks of torch: the loop, then the served graph with its distance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from .collection import Collection
+from .loop import Plan, Run
+from .networks import Classifier
+from .recipe import Trained
+from .served import fit_distance, graph, near
+
+# Every so many-th training image fits the distance, so that about this number does.
+DISTANCE_ROWS = 1000
+
+
+def trained(
+    make: Callable[[], Classifier], plan: Plan, stages: tuple[int, ...], shrink: float, seed: int = 1
+) -> Callable[[Collection, Path, int | None], Trained]:
+    """The function that a `ChestRecipe` takes. stages, shrink: of the gate's distance, as `served` has them."""
+
+    def train(found: Collection, checkpoints: Path, at_most: int | None) -> Trained:
+        run = Run(make, plan, seed, checkpoints, {"data": found.digest})
+        parts = found.parts
+        history = run.train(parts["training"].rows(), parts["validation"].rows(), at_most)
+        served = graph(run.evaluated, stages)
+        rows = parts["training"].split()
+        fitted = rows.take(slice(None, None, max(1, len(rows) // DISTANCE_ROWS)))
+        served.distance = fit_distance(near(served, fitted.images), fitted.labels, shrink)
+        return Trained(served, [_sentence(plan, history, len(rows))], f"torch {torch.__version__.split('+')[0]}")
+
+    return train
+
+
+def _sentence(plan: Plan, history, rows: int) -> str:
+    epochs = len(history.auc)
+    ended = "" if epochs == plan.epochs else f" of {plan.epochs} planned: it was stopped, or its patience ended,"
+    aucs = ", ".join(f"{auc:.4f}" for auc in history.auc)
+    minutes = sum(history.seconds) / 60
+    return (
+        f"{epochs} epochs{ended} over {rows:,} images, batch size {plan.batch_size}; the weights of epoch "
+        f"{history.best + 1}, the best by validation AUC (each epoch's: {aucs}). {minutes:.0f} minutes of a busy CPU, "
+        "one thread."
+    )

@@ -1,0 +1,116 @@
+"""A binary bundle of patients, from a graph to its files; and what happens when that fails."""
+
+import errno
+import json
+import tomllib
+
+import numpy as np
+import pytest
+import torch
+
+from training import bundle, calibration, evaluation, heads, publish
+from training.__main__ import main
+from training.baseline import STATISTICS
+from training.data import Split
+from training.networks.gap import GapNetwork, conv
+from training.provenance import Provenance
+from training.recipe import Batching, Card
+from training.recipes.steps import steps
+
+
+def radiographs(n: int, seed: int) -> Split:
+    """Images of n / 2 patients, two each; the positive ones have a bright corner."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(n) // 2 % 2
+    images = generator.random((n, 1, 16, 16), np.float32) * 0.5
+    images[labels == 1, :, :6, :6] += 0.3
+    patients = np.array([f"{seed}-{at // 2}" for at in range(n)])
+    return Split(images, labels, patients, np.where(labels == 1, np.where(np.arange(n) % 4 < 3, "a", "b"), "normal"))
+
+
+def publication(**changes) -> publish.Publication:
+    torch.manual_seed(0)
+    network = GapNetwork(torch.nn.Sequential(*conv(1, 6, pool=True)), 6, 1)
+    rows = {name: radiographs(80, at) for at, name in enumerate(("train", "validation", "calibration", "x", "y"))}
+    optimiser = torch.optim.Adam(network.parameters(), 0.02)
+    images, labels = torch.from_numpy(rows["train"].images), torch.from_numpy(rows["train"].labels).float()
+    for _ in range(60):
+        optimiser.zero_grad()
+        torch.nn.functional.binary_cross_entropy_with_logits(network(images)[:, 0], labels).backward()
+        optimiser.step()
+    network.eval()
+    statistics = [dict.fromkeys(STATISTICS, float(row)) for row in range(160)]
+    values = {
+        "model": "pneumonia", "version": "9", "labels": ("NORMAL", "PNEUMONIA"), "image_shape": (1, 16, 16),
+        "preprocess": steps("gray", 16, square=False), "batching": Batching(8, 100),
+        "card": Card("T", "Use.", "drawn images", "Drawn.", "Adam.", ("All of them.",)),
+        "provenance": Provenance("digest", "commit", "2026-01-01", 1, "torch"), "commands": ("train", "evaluate"),
+        "graph": heads.ServedGraph(network.features, network.head.weight, network.head.bias),
+        "rows": publish.Rows(
+            rows["train"], rows["validation"], rows["calibration"], {"held out": rows["x"], "test": rows["y"]},
+            statistics,
+        ),
+        "training": {"sentences": ["Trained."]}, "task": "binary", "provisional": True,
+        "intended_use": {"medical": True, "notice": "Not for primary diagnosis", "views": ["AP"]},
+        "strangers": {"noise": np.random.default_rng(9).random((30, 1, 16, 16), np.float32)},
+        "decide": lambda scores, labels: {"threshold": calibration.youden(scores, labels), "abstain": [0.45, 0.5]},
+    }  # fmt: skip
+    return publish.Publication(**values | changes)
+
+
+def test_a_binary_bundle_has_every_piece_of_evidence_and_repeats(tmp_path):
+    out = tmp_path / "pneumonia" / "9"
+    made = publication()
+    figures = publish.publish(made, out)
+    manifest, committed = evaluation.read_bundle(out)
+    bundle.validate(manifest)
+    assert committed == json.loads(json.dumps(figures))
+    assert [output["role"] for output in manifest["model"]["output"]] == ["scores", "logits", "cam", "embedding", "ood"]
+    assert (
+        manifest["model"]["output"][0]["shape"] == [-1, 2] and manifest["postprocess"]["calibration"]["kind"] == "platt"
+    )
+    assert manifest["baseline"] == {"file": "baseline.json", "provisional": True}
+    assert [entry["name"] for entry in figures["datasets"]] == ["held out", "test"]
+    entry = figures["datasets"][0]
+    assert (entry["n"], entry["units"]) == (80, 40)
+    assert {group["name"] for group in entry["subgroups"]} == {"a", "b", "normal"}
+    assert {metric["name"] for metric in entry["metrics"]} >= {
+        "roc_auc",
+        "ece_calibrated",
+        "sensitivity_at_95_specificity",
+    }
+    assert figures["explanation"]["largest_difference_to_autograd"] < 1e-5
+    assert figures["out_of_distribution"]["tried"][0]["name"] == "noise"
+    # One row a patient: 80 patients of validation and calibration.
+    assert json.loads((out / "baseline.json").read_text())["n"] == 80
+    again, _ = evaluation.evaluate(out / "model.onnx", made.rows.measured["test"], "test", evaluation.Rule.of(manifest))
+    assert evaluation.differences(figures["datasets"][1], again) == []
+    # At most one in a hundred of the good images that set the gate is refused.
+    held = evaluation.answer(out / "model.onnx", made.rows.held(), evaluation.Rule.of(manifest))
+    assert held.refused.mean() <= 0.01
+    assert "Not for primary diagnosis" in (out / "MODEL_CARD.md").read_text()
+
+
+def test_the_same_rows_in_another_order_give_the_same_figures(tmp_path):
+    made = publication()
+    figures = publish.publish(made, tmp_path / "pneumonia" / "9")
+    model = tmp_path / "pneumonia" / "9" / "model.onnx"
+    rule = evaluation.Rule.of(tomllib.loads((model.parent / "bundle.toml").read_text()))
+    turned = made.rows.measured["test"].take(np.random.default_rng(0).permutation(80))
+    again, _ = evaluation.evaluate(model, turned, "test", rule)
+    assert evaluation.differences(figures["datasets"][1], again) == []
+
+
+def test_a_full_disk_leaves_no_bundle_and_is_said_in_a_line(tmp_path, monkeypatch, mnist_folder, capsys):
+    def full(path, text):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(bundle, "write", full)
+    out = tmp_path / "pneumonia" / "9"
+    with pytest.raises(OSError, match="No space left"):
+        publish.publish(publication(), out)
+    assert list(out.parent.iterdir()) == []
+
+    monkeypatch.setattr("training.train.train", lambda *_: full(out, ""))
+    assert main(["mnist-2", "--data", str(mnist_folder), "--out", str(tmp_path / "mnist" / "2")]) == 1
+    assert "No space left on device; nothing was replaced" in capsys.readouterr().err
