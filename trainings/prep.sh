@@ -1,0 +1,1 @@
+cd /work/rooms/chest; for s in train test; do for z in 160; do [ -f /work/cache/chest/$s-$z/report.json ] || /work/cache/hilum prepare /work/shared/data/chest_xray/$s /work/cache/chest/$s-$z --recipe /work/cache/chest/steps$z.toml --patient 'person\d+|IM-\d+' --folds 2 2>&1 | tail -3; done; done
