@@ -2,11 +2,8 @@
 
 from keras import Input, Sequential, layers
 
-from ..data.cifar10 import LABELS, load_cifar10
 from ..learners import KerasLearner
-from ..recipe import Batching, Recipe
-from .steps import PHOTOGRAPH
-from .words import CIFAR
+from .collections import CIFAR
 
 NCHW = {"data_format": "channels_first"}
 
@@ -27,19 +24,11 @@ def learner() -> KerasLearner:
     return KerasLearner(model)
 
 
-RECIPE = Recipe(
+RECIPE = CIFAR.recipe(
     command="cifar10-1",
-    model="cifar10",
-    labels=LABELS,
-    load=load_cifar10,
     learner=learner,
-    image_shape=(3, 32, 32),
-    seeds=(1,),
     epochs=10,
     batch_size=64,
-    validation=0.1,
-    preprocess=PHOTOGRAPH,
-    batching=Batching(max_batch=32, max_run_ms=100),
     card=CIFAR.card(
         "CIFAR-10, Keras CNN",
         "Adam at Keras' default rate, categorical cross-entropy, pixels / 255, dropout 0.3, no augmentation.",

@@ -6,13 +6,11 @@ import torch
 from torch import nn, optim
 
 from ..augment import crop, flip
-from ..data.cifar10 import LABELS, load_cifar10
 from ..learners import TorchLearner, Tricks
 from ..networks.gap import GapNetwork, Whitening, conv
-from ..recipe import Batching, Recipe
+from ..recipe import Batching
 from ..schedule import one_cycle
-from .steps import PHOTOGRAPH
-from .words import CIFAR
+from .collections import CIFAR
 
 
 def augment(images: torch.Tensor) -> torch.Tensor:
@@ -39,18 +37,11 @@ def learner() -> TorchLearner:
     return TorchLearner(network, mean, std, sgd, tricks, whiten)
 
 
-RECIPE = Recipe(
+RECIPE = CIFAR.recipe(
     command="cifar10-2",
-    model="cifar10",
-    labels=LABELS,
-    load=load_cifar10,
     learner=learner,
-    image_shape=(3, 32, 32),
-    seeds=(1,),
     epochs=10,
     batch_size=256,
-    validation=0.1,
-    preprocess=PHOTOGRAPH,
     batching=Batching(max_batch=8, max_run_ms=100),
     previous_version="1",
     card=CIFAR.card(

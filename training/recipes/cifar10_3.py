@@ -5,13 +5,10 @@ from functools import partial
 from torch import optim
 
 from ..augment import flip
-from ..data.cifar10 import LABELS, load_cifar10
 from ..learners import TorchLearner, Tricks
 from ..networks.plain import vgg
-from ..recipe import Batching, Recipe
 from ..schedule import one_cycle
-from .steps import PHOTOGRAPH
-from .words import CIFAR
+from .collections import CIFAR
 
 
 def learner() -> TorchLearner:
@@ -21,19 +18,11 @@ def learner() -> TorchLearner:
     return TorchLearner(vgg(), mean=0.473, std=0.251, optimiser=adam, tricks=tricks)
 
 
-RECIPE = Recipe(
+RECIPE = CIFAR.recipe(
     command="cifar10-3",
-    model="cifar10",
-    labels=LABELS,
-    load=load_cifar10,
     learner=learner,
-    image_shape=(3, 32, 32),
-    seeds=(1,),
     epochs=6,
     batch_size=128,
-    validation=0.1,
-    preprocess=PHOTOGRAPH,
-    batching=Batching(max_batch=32, max_run_ms=100),
     previous_version="2",
     card=CIFAR.card("CIFAR-10, small VGG", "Adam, one cycle to 1.5e-3, cross-entropy; mirrored; dropout 0.2."),
 )

@@ -4,10 +4,8 @@ from functools import partial
 
 from torch import nn, optim
 
-from ..data.mnist import LABELS, load_mnist
 from ..learners import TorchLearner
-from ..recipe import Batching, Card, Recipe
-from .steps import DIGIT
+from .collections import MNIST
 
 
 def learner() -> TorchLearner:
@@ -22,30 +20,18 @@ def learner() -> TorchLearner:
     return TorchLearner(network, mean=0.5, std=0.5, optimiser=partial(optim.Adam, lr=1e-3))
 
 
-RECIPE = Recipe(
+RECIPE = MNIST.recipe(
     command="mnist-2",
-    model="mnist",
-    labels=LABELS,
-    load=load_mnist,
     learner=learner,
-    image_shape=(1, 28, 28),
     seeds=(1, 2, 3),
     epochs=5,
     batch_size=64,
-    validation=0.1,
     calibration=0.0,
-    preprocess=DIGIT,
-    batching=Batching(max_batch=32, max_run_ms=100),
     previous_version="1",
-    card=Card(
-        title="MNIST digits, PyTorch CNN",
-        use="Names the digit in an image of one centred handwritten digit. A demonstration and a test load for the "
-        "service; not meant for decisions about people.",
-        population="Single handwritten digits 0 to 9, white on black, centred in 28 × 28 pixels, as in MNIST "
-        "(writers: employees of a United States agency and high-school students)",
-        data="MNIST (LeCun, Cortes, Burges): 60,000 training and 10,000 test images.",
-        training="Adam at 1e-3, cross-entropy, (pixel / 255 - 0.5) / 0.5, no augmentation.",
-        limits=(
+    card=MNIST.card(
+        "MNIST digits, PyTorch CNN",
+        "Adam at 1e-3, cross-entropy, (pixel / 255 - 0.5) / 0.5, no augmentation.",
+        (
             "Anything that is not a digit still gets one of the ten labels, often with a high score.",
             "Dark-on-light, off-centre, rotated or otherwise scaled digits were not trained for.",
             "The scores are not recalibrated; the calibration error above holds for MNIST only.",

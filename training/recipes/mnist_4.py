@@ -5,13 +5,10 @@ from functools import partial
 from torch import nn, optim
 
 from ..augment import affine
-from ..data.mnist import LABELS, load_mnist
 from ..learners import TorchLearner, Tricks
 from ..networks.gap import GapNetwork, conv
-from ..recipe import Batching, Recipe
 from ..schedule import one_cycle
-from .steps import DIGIT
-from .words import MNIST
+from .collections import MNIST
 
 
 def learner() -> TorchLearner:
@@ -24,19 +21,11 @@ def learner() -> TorchLearner:
     return TorchLearner(GapNetwork(features, 64, 10), mean=0.1307, std=0.3081, optimiser=adam, tricks=tricks)
 
 
-RECIPE = Recipe(
+RECIPE = MNIST.recipe(
     command="mnist-4",
-    model="mnist",
-    labels=LABELS,
-    load=load_mnist,
     learner=learner,
-    image_shape=(1, 28, 28),
-    seeds=(1,),
     epochs=10,
     batch_size=128,
-    validation=0.1,
-    preprocess=DIGIT,
-    batching=Batching(max_batch=32, max_run_ms=100),
     previous_version="2",
     card=MNIST.card(
         "MNIST digits, batch norm and augmentation",
