@@ -63,7 +63,7 @@ def test_a_mode_runs_to_its_end_and_nothing_fails(server, perf_analyzer, inputs,
     def counted() -> tuple[float, float]:
         lines = server.get("/metrics")[1].splitlines()
         requests = [line for line in lines if line.startswith(f'hilum_requests_total{{protocol="{protocol}"')]
-        values = [(f'model="mnist"' in line and 'code="OK"' in line, float(line.rpartition(" ")[2])) for line in requests]
+        values = [('model="mnist"' in line and 'code="OK"' in line, float(line.rpartition(" ")[2])) for line in requests]
         return sum(n for good, n in values if good), sum(n for good, n in values if not good)
 
     report = tmp_path / "report.csv"

@@ -3,7 +3,6 @@
 import asyncio
 import inspect
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import tritonclient.http
 import tritonclient.http.aio
+from regions import regions
 from tritonclient.utils import InferenceServerException, shared_memory
 
 TOLERANCE = 1e-5
@@ -112,14 +112,7 @@ def test_models_come_and_go_only_where_that_is_configured(client):
 
 
 def test_tensors_pass_through_system_shared_memory(client, images, expected):
-    sizes = images.nbytes, len(images) * 10 * 4
-    names = [f"hilum-rest-{side}-{os.getpid()}" for side in ("in", "out")]
-    regions = [
-        shared_memory.create_shared_memory_region(name, f"/{name}", size)
-        for name, size in zip(names, sizes, strict=True)
-    ]
-    try:
-        shared_memory.set_shared_memory_region(regions[0], [images])
+    with regions("rest", images) as (names, sizes, handles):
         for name, size in zip(names, sizes, strict=True):
             client("register_system_shared_memory", name, f"/{name}", size)
         told = client("get_system_shared_memory_status")
@@ -132,7 +125,7 @@ def test_tensors_pass_through_system_shared_memory(client, images, expected):
         result = client("infer", "mnist", [image], outputs=[output])
         told = result.get_output(NAME)
         assert told == {"name": NAME, "datatype": "FP32", "shape": [len(images), 10]}
-        scores = shared_memory.get_contents_as_numpy(regions[1], np.float32, told["shape"])
+        scores = shared_memory.get_contents_as_numpy(handles[1], np.float32, told["shape"])
         np.testing.assert_allclose(scores, expected("2", images), rtol=0, atol=TOLERANCE)
         client("unregister_system_shared_memory", names[0])
         assert [region["name"] for region in client("get_system_shared_memory_status")] == [names[1]]
@@ -140,9 +133,6 @@ def test_tensors_pass_through_system_shared_memory(client, images, expected):
         assert client("get_system_shared_memory_status") == []
         status, text = refusal(client, "infer", "mnist", [image], outputs=[output])
         assert status == "400" and "register it first" in text
-    finally:
-        for region in regions:
-            shared_memory.destroy_shared_memory_region(region)
 
 
 def test_cuda_shared_memory_is_declined_and_tidied_up(client):

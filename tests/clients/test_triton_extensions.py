@@ -1,11 +1,11 @@
 """tritonclient's calls beyond inference: configuration, statistics, streams, classes, shared memory, settings."""
 
-import os
 import queue
 
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from regions import regions
 from tritonclient.utils import InferenceServerException, shared_memory
 
 TOLERANCE = 1e-5
@@ -97,14 +97,7 @@ def test_messages_are_packed(client, images, expected, algorithm):
 
 
 def test_tensors_pass_through_system_shared_memory(client, images, expected):
-    sizes = images.nbytes, len(images) * 10 * 4
-    names = [f"hilum-client-{side}-{os.getpid()}" for side in ("in", "out")]
-    regions = [
-        shared_memory.create_shared_memory_region(name, f"/{name}", size)
-        for name, size in zip(names, sizes, strict=True)
-    ]
-    try:
-        shared_memory.set_shared_memory_region(regions[0], [images])
+    with regions("client", images) as (names, sizes, handles):
         for name, size in zip(names, sizes, strict=True):
             client.register_system_shared_memory(name, f"/{name}", size)
         told = client.get_system_shared_memory_status().regions
@@ -116,15 +109,12 @@ def test_tensors_pass_through_system_shared_memory(client, images, expected):
         result = client.infer("mnist", [image], outputs=[output])
         told = result.get_output("probabilities")
         assert told.parameters["shared_memory_region"].string_param == names[1]
-        scores = shared_memory.get_contents_as_numpy(regions[1], np.float32, list(told.shape))
+        scores = shared_memory.get_contents_as_numpy(handles[1], np.float32, list(told.shape))
         np.testing.assert_allclose(scores, expected("2", images), rtol=0, atol=TOLERANCE)
         client.unregister_system_shared_memory()
         assert not client.get_system_shared_memory_status().regions
         with pytest.raises(InferenceServerException, match="register it first"):
             client.infer("mnist", [image], outputs=[output])
-    finally:
-        for region in regions:
-            shared_memory.destroy_shared_memory_region(region)
 
 
 def test_cuda_shared_memory_is_declined_and_tidied_up(client):
