@@ -39,11 +39,19 @@ def rust() -> list[str]:
     return [str(program)]
 
 
+def java(name: str) -> list[str]:
+    path = subprocess.run([ROOT / ".ci" / "java"], capture_output=True, text=True, check=True, timeout=600)
+    if not path.stdout.strip():
+        pytest.skip(path.stderr.strip())
+    return ["java", "-cp", path.stdout.strip(), str(EXAMPLES / "java" / f"{name}.java")]
+
+
 COMMANDS = {
     "tritonclient": lambda: [sys.executable, str(EXAMPLES / "python" / "with_tritonclient.py")],
     "grpcio": lambda: [sys.executable, str(EXAMPLES / "python" / "with_grpcio.py")],
     "node": node,
     "rust": rust,
+    "java": lambda: java("Infer"),
 }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from server_process import ROOT, ServerProcess
-from test_examples import EXAMPLES, node, run
+from test_examples import EXAMPLES, java, node, run
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,7 @@ COMMANDS = {
     "grpcio": lambda: [sys.executable, str(EXAMPLES / "python" / "classify.py")],
     "node": lambda: [*node()[:1], str(EXAMPLES / "node" / "classify.js")],
     "rust": rust,
+    "java": lambda: java("Classify"),
 }
 
 
