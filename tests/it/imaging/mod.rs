@@ -7,6 +7,7 @@ mod deidentify;
 mod dicom;
 pub mod dicom_file;
 mod formats;
+mod lossless_jpeg;
 mod memory;
 mod prepare;
 mod same_pixels;
