@@ -79,6 +79,8 @@ struct State {
     parts: VecDeque<Part>,
     rows: usize,
     bytes: usize,
+    /// Rows that were taken and are not answered yet.
+    running: usize,
     closed: bool,
 }
 
@@ -228,9 +230,10 @@ impl Queue {
             return None;
         }
         let engines = u32::try_from(self.engines.max(1)).unwrap_or(u32::MAX);
-        // Its own run comes after those ahead, beside which a run may be under way already.
-        let own = self.cost.of(rows.min(self.row_limit()));
-        let expected = self.cost.of(ahead) / engines + own;
+        // Its own run comes after those under way and those ahead. Whoever is let in and comes too late
+        // has taken the time of one that would have come in time: so the estimate is a high one.
+        let own = self.cost.seldom_above(rows.min(self.row_limit()));
+        let expected = self.cost.seldom_above(state.running + ahead) / engines + own;
         (expected > allowed).then_some(expected)
     }
 
@@ -252,7 +255,8 @@ impl Queue {
         true
     }
 
-    /// Takes the next batch; empty when everything that was queued is dead or taken.
+    /// Takes the next batch; empty when everything that was queued is dead or taken. Whoever takes one
+    /// says by [`Queue::ran`] when it is over.
     pub fn take(&self) -> Vec<Part> {
         let most = self.row_limit();
         let now = self.clock.now();
@@ -275,6 +279,10 @@ impl Queue {
                 at += 1;
             }
         }
+        if batch.len() + state.parts.len() > 1 {
+            rows = self.drop_late(&mut batch, rows, now);
+        }
+        state.running += rows;
         self.metrics.queue_depth(state.rows);
         // What stays may be for another worker that went to sleep before it came.
         let more = !state.parts.is_empty();
@@ -283,6 +291,26 @@ impl Queue {
             self.changed.notify_one();
         }
         batch
+    }
+
+    /// Drops those of a batch that its run will outlast, so that no time is spent on them; gives the rows
+    /// that are left. One that is alone is never dropped: see [`Queue::unreachable`].
+    fn drop_late(&self, batch: &mut Vec<Part>, rows: usize, now: Instant) -> usize {
+        let expected = self.cost.of(self.options.shape.run_rows(rows));
+        batch.retain(|part| {
+            let late = part.ticket.ends_before(now + expected);
+            if late {
+                part.ticket.fail(BatchError::Unreachable { expected });
+            }
+            !late
+        });
+        batch.iter().map(|part| part.rows).sum()
+    }
+
+    /// Reports that a batch of `rows` rows is answered.
+    pub fn ran(&self, rows: usize) {
+        let mut state = self.lock();
+        state.running = state.running.saturating_sub(rows);
     }
 
     /// Rows that wait now.

@@ -89,6 +89,11 @@ impl Ticket {
         }
     }
 
+    /// Whether the deadline is before `then`.
+    pub fn ends_before(&self, then: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| deadline < then)
+    }
+
     /// Answers the request with an error, unless it was answered.
     pub fn fail(&self, error: BatchError) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -90,7 +90,9 @@ impl Worker {
             let permit = self.permits.acquire(queue.options.threads_per_run);
             let mut bench = self.station.bench.lock().unwrap_or_else(PoisonError::into_inner);
             let batch = queue.take();
+            let rows = batch.iter().map(|part| part.rows).sum();
             let survived = batch.is_empty() || bench.serve(batch);
+            queue.ran(rows);
             drop(bench);
             drop(permit);
             if !survived {

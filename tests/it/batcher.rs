@@ -217,9 +217,26 @@ fn a_deadline_that_the_queue_ahead_outlasts_is_refused_at_once() {
     assert!(refused.to_string().contains("longer than the deadline allows"), "{refused}");
     let patient = submit(400.0, Some(Duration::from_secs(3600))).unwrap();
     bench.gate.open();
-    for pending in [running, head, patient] {
+    for pending in [running, patient] {
         pending.wait().unwrap();
     }
+    // Its run would have ended too late, and another waited for the engine.
+    let dropped = head.wait().unwrap_err();
+    assert!(matches!(dropped, BatchError::Unreachable { .. }), "{dropped}");
+    let begun = bench.begun.lock().unwrap();
+    assert!(!begun.contains(&200.0), "{begun:?}");
+}
+
+#[test]
+fn a_request_that_is_alone_is_run_however_soon_its_deadline() {
+    let bench = bench(1, Script::default());
+    let submit = |id: f32, deadline| bench.batcher.submit(request(id, 1, 1, deadline, &bench));
+    let first = submit(0.0, None).unwrap();
+    std::thread::sleep(Duration::from_millis(30));
+    bench.gate.open();
+    first.wait().unwrap();
+    // The cost may have been measured too high: only a run can tell.
+    submit(100.0, Some(Duration::from_millis(1))).unwrap().wait().unwrap();
 }
 
 /// Two models share one core: a flood of one does not keep the other from its turn.
