@@ -3,12 +3,15 @@
 //! Three things run in turn, several times, each with every core saturated: the bare model in a
 //! loop, a tonic server that answers the same bytes without doing anything, and `hilum serve`.
 //! The ratios are taken within one repetition and their medians are printed, so that a machine that
-//! others use too moves all three alike.
+//! others use too moves all three alike. These servers do not wait for their record's disk
+//! (`durability = "best_effort"`), which the machine's ceiling knows nothing of; what the wait costs is
+//! measured by itself, against a server that has it.
 //! This program must never measure a part that another process is not part of in service: servers
 //! are processes of their own, load comes from this one.
 
 mod bare;
 mod cpu;
+mod disk;
 mod echo;
 mod servers;
 mod table;
@@ -20,12 +23,13 @@ use hilum::bench::{GrpcTransport, InputSource, Length, Live, Load, Plan, message
 use hilum::client::Client;
 use hilum::proto::inference::ModelInferRequest;
 
+use servers::Durability;
 use table::Table;
 
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 const USAGE: &str = "usage: cargo bench --bench serving -- [--repetitions N] [--seconds S]
-       [--only PART[,PART]]   (PARTS: rows32, single, batching, latency)";
+       [--only PART[,PART]]   (PARTS: rows32, single, batching, latency, record)";
 
 /// What to measure and for how long.
 #[derive(Debug, Clone)]
@@ -147,7 +151,7 @@ async fn measure(options: &Options) -> Result<(), Failure> {
     let cores = std::thread::available_parallelism()?.get();
     let connections = cores;
     let folder = tempfile::tempdir()?;
-    let server = servers::hilum(&folder.path().join("batched"), 32).await?;
+    let server = servers::hilum(&folder.path().join("batched"), 32, Durability::BestEffort).await?;
     let batched = Under::new(server, connections).await?;
     let single = made(&batched, 1).await?;
     let many = made(&batched, 32).await?;
@@ -157,7 +161,16 @@ async fn measure(options: &Options) -> Result<(), Failure> {
     let echo_many = Under::new(servers::echo(&answer).await?, connections).await?;
     let unbatched = match options.wants("batching") {
         true => {
-            let server = servers::hilum(&folder.path().join("unbatched"), 1).await?;
+            let folder = folder.path().join("unbatched");
+            let server = servers::hilum(&folder, 1, Durability::BestEffort).await?;
+            Some(Under::new(server, connections).await?)
+        }
+        false => None,
+    };
+    let durable = match options.wants("record") {
+        true => {
+            let server =
+                servers::hilum(&folder.path().join("durable"), 32, Durability::Spool).await?;
             Some(Under::new(server, connections).await?)
         }
         false => None,
@@ -230,8 +243,37 @@ async fn measure(options: &Options) -> Result<(), Failure> {
             table.add("served, one caller: p50 µs", served);
             table.cost("one caller, served − echo − bare run: µs", served - echoed - row, 60.0);
         }
+        if let Some(durable) = &durable {
+            record(options, (durable, &batched), &single, &many, &mut table).await?;
+        }
     }
     table.print();
+    Ok(())
+}
+
+/// What it costs that an answer leaves only when its record is on the disk.
+async fn record(
+    options: &Options,
+    (durable, best_effort): (&Under, &Under),
+    single: &[ModelInferRequest],
+    many: &[ModelInferRequest],
+    table: &mut Table,
+) -> Result<(), Failure> {
+    for (name, callers, messages) in
+        [("single rows, 256 callers", 256, single), ("32-row requests, 16 callers", 16, many)]
+    {
+        let without = best_effort.closed(options, callers, messages).await?;
+        let with = durable.closed(options, callers, messages).await?;
+        let ratio = with.per_second / without.per_second;
+        table.ratio(&format!("spool ÷ best_effort, {name}"), ratio, 0.9);
+        let cpu = with.per_cpu_second / without.per_cpu_second;
+        table.ratio(&format!("spool ÷ best_effort, {name}, by CPU time"), cpu, 0.9);
+    }
+    let without = best_effort.closed(options, 1, single).await?.p50_us;
+    let with = durable.closed(options, 1, single).await?.p50_us;
+    table.add("one caller, spool: p50 µs", with);
+    table.add("one caller, spool − best_effort: p50 µs", with - without);
+    table.add("fdatasync of an appended record: p50 µs", disk::fdatasync(options.length)?);
     Ok(())
 }
 

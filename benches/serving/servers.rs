@@ -56,9 +56,22 @@ fn free_port() -> Result<u16, Failure> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
+/// When an answer may leave, as `audit.durability` has it.
+#[derive(Debug, Clone, Copy)]
+pub enum Durability {
+    /// Once its record is on the disk.
+    Spool,
+    /// At once.
+    BestEffort,
+}
+
 /// `hilum serve` with a copy of the champion in `folder`, which runs at most `max_batch` rows at
 /// once.
-pub async fn hilum(folder: &Path, max_batch: usize) -> Result<Process, Failure> {
+pub async fn hilum(
+    folder: &Path,
+    max_batch: usize,
+    durability: Durability,
+) -> Result<Process, Failure> {
     copy_champion(folder, max_batch)?;
     let (port, http, metrics) = (free_port()?, free_port()?, free_port()?);
     let mut command = Command::new(env!("CARGO_BIN_EXE_hilum"));
@@ -69,7 +82,14 @@ pub async fn hilum(folder: &Path, max_batch: usize) -> Result<Process, Failure> 
         .args(["--metrics-address", &format!("127.0.0.1:{metrics}")])
         .arg("--models")
         .arg(folder)
-        .env("HILUM__AUDIT__SPOOL_DIR", env!("CARGO_TARGET_TMPDIR"))
+        .env("HILUM__AUDIT__SPOOL_DIR", spool_beside(folder))
+        .env(
+            "HILUM__AUDIT__DURABILITY",
+            match durability {
+                Durability::Spool => "spool",
+                Durability::BestEffort => "best_effort",
+            },
+        )
         .env("HILUM__TELEMETRY__LOG_FILTER", "warn");
     let process = Process::start(&mut command, port)?;
     crate::ready(&process.address()).await?;
@@ -97,6 +117,13 @@ pub async fn answer_to(address: &str, messages: &[ModelInferRequest]) -> Result<
     let message = messages.first().ok_or("there is no message")?;
     let client = hilum::client::Client::connect(address, Duration::from_secs(10)).await?;
     Ok(client.infer(message.clone(), None).await?.encode_to_vec())
+}
+
+/// The record's directory for the server of `folder`, on the disk of the build rather than on what may be
+/// a file system in memory.
+fn spool_beside(folder: &Path) -> PathBuf {
+    let name = folder.file_name().unwrap_or_default();
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("spool-{}", std::process::id())).join(name)
 }
 
 /// The version that `model.toml` names.
