@@ -5,11 +5,11 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use hilum::imaging::dicom::deidentify;
-use hilum::imaging::preprocess::{RunOptions, run, show};
-use hilum::imaging::recipe::{Color, Recipe};
+use hilum::imaging::preprocess::{RunOptions, run, run_step, show};
+use hilum::imaging::recipe::{Color, Recipe, Step};
 use hilum::imaging::{
     DecodeLimits, DecodeOptions, ImageStatistics, PseudonymKey, Raster, decode, encode_png, probe,
-    resize, text_likeness,
+    text_likeness,
 };
 use image::{ExtendedColorType, ImageEncoder};
 
@@ -109,12 +109,48 @@ fn steps(criterion: &mut Criterion) {
     group.bench_function("statistics", |b| {
         b.iter(|| ImageStatistics::of(&raster, None, 1.0, 8));
     });
-    group.bench_function("resize", |b| b.iter(|| resize(&raster, (224, 224))));
     group.bench_function("text_likeness", |b| b.iter(|| text_likeness(&raster)));
     let key = PseudonymKey::new(&[1; 32]).expect("32 bytes");
     group.bench_function("deidentify", |b| b.iter(|| deidentify(&files[3].1, &key, &limits)));
     group.finish();
 }
 
-criterion_group!(benches, steps);
+/// Each step of a recipe by itself: what works on the file's pixels on those, the rest on the
+/// network's input.
+fn recipe_steps(criterion: &mut Criterion) {
+    let whole = Raster::from_u8(SIZE, 1, pattern()).expect("the pattern fills the image");
+    let step = |text: &str| -> Step {
+        let recipe: Recipe = toml::from_str(&format!("step = [{{ {text} }}]")).expect("a step");
+        recipe.steps[0].clone()
+    };
+    let after = |step: &Step, raster: &Raster| run_step(step, raster).expect("needs no lung mask");
+    let square = step(r#"op = "crop", region = { kind = "center_square" }"#);
+    let fit = step(r#"op = "resize", width = 224, height = 224, filter = "bilinear_antialias""#);
+    let clip = step(r#"op = "clip_percentile", low = 1.0, high = 99.0"#);
+    let quantise = step(r#"op = "quantise8""#);
+    let scale = step(r#"op = "scale", factor = 0.00392156862745098"#);
+    let replicate = step(r#"op = "replicate", channels = 3"#);
+    let normalise =
+        step(r#"op = "normalise", mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225]"#);
+    let small = after(&fit, &whole);
+    let clipped = after(&clip, &small);
+    let scaled = after(&scale, &small);
+    let colour = after(&replicate, &scaled);
+    let mut group = criterion.benchmark_group("step");
+    for (name, step, raster) in [
+        ("crop", &square, &whole),
+        ("resize", &fit, &whole),
+        ("clip_percentile/whole", &clip, &whole),
+        ("clip_percentile", &clip, &small),
+        ("quantise8", &quantise, &clipped),
+        ("scale", &scale, &small),
+        ("replicate", &replicate, &scaled),
+        ("normalise", &normalise, &colour),
+    ] {
+        group.bench_function(name, |b| b.iter(|| run_step(step, raster)));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, steps, recipe_steps);
 criterion_main!(benches);

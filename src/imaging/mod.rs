@@ -10,6 +10,7 @@ mod color;
 mod decode;
 pub mod dicom;
 mod error;
+mod fixed_point;
 mod format;
 mod geometry;
 mod heatmap;

@@ -201,6 +201,19 @@ pub fn show<'a>(recipe: &Recipe, decoded: &'a Decoded) -> Shown<'a> {
     Shown { raster, statistics, warnings }
 }
 
+/// One step alone, on an image that is shown already and has square pixels. What `show` does
+/// (`decode`, `voi`) changes nothing here.
+///
+/// # Errors
+/// [`PreprocessError`] for a crop by a lung mask, which is not there.
+pub fn run_step(step: &Step, shown: &Raster) -> Result<Raster, PreprocessError> {
+    let geometry = Geometry::new(shown.size(), 1.0);
+    let raster = Cow::Borrowed(shown);
+    let mut state = State { raster, geometry, warnings: Vec::new(), quantised: None };
+    state.apply(0, step, &RunOptions::default())?;
+    Ok(state.raster.into_owned())
+}
+
 struct State<'a> {
     raster: Cow<'a, Raster>,
     geometry: Geometry,

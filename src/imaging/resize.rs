@@ -1,14 +1,14 @@
 //! Antialiased bilinear resize, as Pillow's `Image.resize(…, BILINEAR)` does it.
 //!
-//! Convolution with a triangle as wide as the scale, by `fast_image_resize`.
+//! Convolution with a triangle as wide as the scale: 8-bit samples in Pillow's own fixed point, so that both
+//! give the same levels, wider ones by `fast_image_resize`.
 //! This file must never keep the aspect ratio by itself: it gives the size that was asked for.
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
-use fast_image_resize::pixels::{
-    F32, F32x2, F32x3, F32x4, InnerPixel, U8, U8x2, U8x3, U8x4, U16, U16x2, U16x3, U16x4,
-};
+use fast_image_resize::pixels::{F32, F32x2, F32x3, F32x4, InnerPixel, U16, U16x2, U16x3, U16x4};
 use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 
+use super::fixed_point::resize_u8;
 use super::raster::{Raster, RasterError, Samples};
 
 /// `raster` at (width, height) pixels. 8-bit and 16-bit samples stay what they are.
@@ -21,10 +21,10 @@ pub fn resize(raster: &Raster, size: (u32, u32)) -> Result<Raster, RasterError> 
     }
     let (from, to) = (raster.size(), size);
     let samples = match (raster.samples(), raster.channels()) {
-        (Samples::U8(v), 1) => convolve::<U8>(v, from, to).map(Samples::U8),
-        (Samples::U8(v), 2) => convolve::<U8x2>(v, from, to).map(Samples::U8),
-        (Samples::U8(v), 3) => convolve::<U8x3>(v, from, to).map(Samples::U8),
-        (Samples::U8(v), 4) => convolve::<U8x4>(v, from, to).map(Samples::U8),
+        (Samples::U8(v), 1) => resize_u8::<1>(v, from, to).map(Samples::U8),
+        (Samples::U8(v), 2) => resize_u8::<2>(v, from, to).map(Samples::U8),
+        (Samples::U8(v), 3) => resize_u8::<3>(v, from, to).map(Samples::U8),
+        (Samples::U8(v), 4) => resize_u8::<4>(v, from, to).map(Samples::U8),
         (Samples::U16(v), 1) => convolve::<U16>(v, from, to).map(Samples::U16),
         (Samples::U16(v), 2) => convolve::<U16x2>(v, from, to).map(Samples::U16),
         (Samples::U16(v), 3) => convolve::<U16x3>(v, from, to).map(Samples::U16),
