@@ -329,6 +329,12 @@ impl Batcher {
         Some((bench, permit))
     }
 
+    /// Reports what an answer took beside its wait and its run until it could leave, so that deadlines
+    /// leave room for it.
+    pub fn took_beside(&self, time: Duration) {
+        self.queue.beside.measured(1, time);
+    }
+
     /// Rows that wait now.
     pub fn queued_rows(&self) -> usize {
         self.queue.rows()

@@ -69,6 +69,8 @@ pub struct Queue {
     pub metrics: ModelMetrics,
     /// What a row costs.
     pub cost: RowCost,
+    /// What an answer takes from here to its caller, beside its wait and its run.
+    pub beside: RowCost,
     engines: usize,
     state: Mutex<State>,
     changed: Condvar,
@@ -93,7 +95,8 @@ impl Queue {
         metrics: ModelMetrics,
     ) -> Self {
         let (state, changed) = (Mutex::default(), Condvar::new());
-        Self { options, engines, clock, metrics, cost: RowCost::default(), state, changed }
+        let (cost, beside) = (RowCost::default(), RowCost::default());
+        Self { options, engines, clock, metrics, cost, beside, state, changed }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -233,7 +236,9 @@ impl Queue {
         // Its own run comes after those under way and those ahead. Whoever is let in and comes too late
         // has taken the time of one that would have come in time: so the estimate is a high one.
         let own = self.cost.seldom_above(rows.min(self.row_limit()));
-        let expected = self.cost.seldom_above(state.running + ahead) / engines + own;
+        let expected = self.cost.seldom_above(state.running + ahead) / engines
+            + own
+            + self.beside.seldom_above(1);
         (expected > allowed).then_some(expected)
     }
 
@@ -296,7 +301,8 @@ impl Queue {
     /// Drops those of a batch that its run will outlast, so that no time is spent on them; gives the rows
     /// that are left. One that is alone is never dropped: see [`Queue::unreachable`].
     fn drop_late(&self, batch: &mut Vec<Part>, rows: usize, now: Instant) -> usize {
-        let expected = self.cost.of(self.options.shape.run_rows(rows));
+        let run = self.cost.seldom_above(self.options.shape.run_rows(rows));
+        let expected = run + self.beside.seldom_above(1);
         batch.retain(|part| {
             let late = part.ticket.ends_before(now + expected);
             if late {

@@ -236,6 +236,7 @@ impl Pipeline {
             account.answered(|place, record| rows.tell(place, record)).await?;
         }
         timing.total = self.clock.now().saturating_duration_since(begun);
+        version.batcher().took_beside(timing.total.saturating_sub(timing.queue + timing.infer));
         let mut answered = prediction(&version, route, wanted.arrange(answer.outputs), timing);
         answered.audit_id = audit_id;
         Ok(answered)
