@@ -1,7 +1,7 @@
 # The commands of the house. Needed: the Rust toolchain, a C linker, Python 3 with pip or venv, make.
 PYTHON ?= python3
 # Suites that need real clients or servers, each a target of its own; `test-all` runs them after `test`.
-SUITES := test-proto test-clients test-examples test-imaging test-figures
+SUITES := test-proto test-clients test-examples test-imaging test-figures test-store
 
 .PHONY: help run test test-all check bench bench-overload bench-imaging fuzz onnxruntime test-models test-onnxruntime test-training $(SUITES)
 .NOTPARALLEL:
@@ -48,6 +48,10 @@ test-examples: onnxruntime ## each of examples/ against a real server (HILUM_BIN
 	cargo build --locked --bin hilum --example infer --example classify
 	@environment="$$(PYTHON=$(PYTHON) .ci/venv clients tests/clients/requirements.txt)" && set -x && \
 	"$$environment/bin/python" -m pytest tests/examples -q -rs
+
+test-store: ## stores and the registry against real servers: SeaweedFS and moto (S3), PostgreSQL
+	@environment="$$(PYTHON=$(PYTHON) .ci/venv store tests/store/requirements.txt)" && set -x && \
+	"$$environment/bin/python" -m pytest tests/store -q -rs
 
 bench: onnxruntime ## what serving costs against what the machine can do (docs/benchmarks.md); takes minutes
 	cargo bench --locked --bench serving

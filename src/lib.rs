@@ -17,11 +17,15 @@ pub mod npy;
 
 pub mod shared_memory;
 
+pub mod store;
+
 pub mod engine;
 
 pub mod batcher;
 
 pub mod bundle;
+
+pub mod registry;
 
 pub mod audit;
 

@@ -10,6 +10,7 @@ mod completions;
 mod doctor;
 mod flags;
 mod healthcheck;
+mod migrate;
 mod predict;
 mod prepare;
 mod serve;
@@ -49,6 +50,7 @@ enum Command {
     Prepare(prepare::Prepare),
     Bundle(bundle::BundleCommand),
     Audit(audit::AuditCommand),
+    Migrate(migrate::Migrate),
     Completions(completions::Completions),
     Man(completions::Man),
 }
@@ -74,6 +76,7 @@ impl Cli {
             Command::Prepare(prepare) => prepare.run(),
             Command::Bundle(bundle) => bundle.run(),
             Command::Audit(audit) => audit.run(),
+            Command::Migrate(migrate) => migrate.run(),
             Command::Completions(completions) => completions.run(),
             Command::Man(man) => man.run(),
         }

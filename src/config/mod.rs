@@ -8,6 +8,8 @@ mod limits;
 mod load;
 mod pipeline;
 mod reference;
+mod registry;
+mod store;
 mod tree;
 
 pub use audit::AuditConfig;
@@ -15,6 +17,8 @@ pub use limits::LimitsConfig;
 pub use load::{ConfigError, ENVIRONMENT_PREFIX, Overrides, load};
 pub use pipeline::PipelineConfig;
 pub use reference::{json_schema, markdown};
+pub use registry::RegistryConfig;
+pub use store::{ObjectLockConfig, StoreConfig, StoreKind};
 pub use tree::{
     Config, EngineConfig, ModelsConfig, ServerConfig, SharedMemoryPolicy, TelemetryConfig,
 };

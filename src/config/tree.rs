@@ -11,6 +11,8 @@ use std::time::Duration;
 use super::audit::AuditConfig;
 use super::limits::{LimitsConfig, non_zero};
 use super::pipeline::PipelineConfig;
+use super::registry::RegistryConfig;
+use super::store::StoreConfig;
 use http::HeaderValue;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -38,6 +40,10 @@ pub struct Config {
     pub pipeline: PipelineConfig,
     /// The record of every answer (docs/audit.md).
     pub audit: AuditConfig,
+    /// Where objects are kept for good: the audit record's files.
+    pub store: StoreConfig,
+    /// The database of what all replicas must know and what outlives them: the audit record's chains.
+    pub registry: RegistryConfig,
     /// What the service says about itself.
     pub telemetry: TelemetryConfig,
 }
@@ -308,6 +314,8 @@ impl Config {
         }
         problems.extend(self.pipeline.problems());
         problems.extend(self.audit.problems());
+        problems.extend(self.store.problems());
+        problems.extend(self.registry.problems());
         problems.extend(self.telemetry.problems());
         problems
     }
