@@ -25,6 +25,8 @@ use crate::telemetry::{Edge, TraceContext};
 
 /// Bytes of a file in a folder by which it is known as an image.
 const SNIFFED: u64 = 512;
+/// Ends of names that claim an image, whatever the bytes are.
+const CLAIMS: [&str; 5] = ["png", "jpg", "jpeg", "dcm", "dicom"];
 
 /// What to answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -257,6 +259,14 @@ fn head(file: &Path, length: u64) -> std::io::Result<Vec<u8>> {
 /// A file, and its path below the folder that was named.
 type Listed = (PathBuf, PathBuf);
 
+/// Whether a file of a folder is to be answered: an image by its bytes, or one that claims to be by its name,
+/// so that a copy that broke off is told of and not passed over.
+fn is_image(file: &Path) -> bool {
+    let end = file.extension().map(|end| end.to_string_lossy().to_ascii_lowercase());
+    end.is_some_and(|end| CLAIMS.contains(&end.as_str()))
+        || head(file, SNIFFED).is_ok_and(|head| Format::sniff(&head).is_ok())
+}
+
 /// The files that `paths` name, those of folders in the order of their names, and how many of these
 /// were passed over because they are no images.
 fn files(paths: &[PathBuf]) -> Result<(Vec<Listed>, usize), QuestionError> {
@@ -267,6 +277,7 @@ fn files(paths: &[PathBuf]) -> Result<(Vec<Listed>, usize), QuestionError> {
             files.push((path.clone(), shown));
             continue;
         }
+        let before = files.len();
         for entry in walkdir::WalkDir::new(path).follow_links(true).sort_by_file_name() {
             let entry = entry.map_err(|error| QuestionError::Folder {
                 path: path.clone(),
@@ -276,14 +287,17 @@ fn files(paths: &[PathBuf]) -> Result<(Vec<Listed>, usize), QuestionError> {
             if !entry.file_type().is_file() || hidden {
                 continue;
             }
-            let known = head(entry.path(), SNIFFED).is_ok_and(|head| Format::sniff(&head).is_ok());
-            match known {
+            match is_image(entry.path()) {
                 true => {
                     let below = entry.path().strip_prefix(path).unwrap_or(entry.path());
                     files.push((entry.path().to_owned(), below.to_owned()));
                 }
                 false => passed_over += 1,
             }
+        }
+        if files.len() == before {
+            let error = "there is no image in this folder".to_owned();
+            return Err(QuestionError::Folder { path: path.clone(), error });
         }
     }
     Ok((files, passed_over))

@@ -85,11 +85,12 @@ impl Vision {
             trace: context.trace.clone(),
             request_id: std::sync::Arc::clone(&context.request_id),
         };
+        let explain = message.explain;
         let request = classify_request(message, envelope)
             .inspect_err(|error| self.0.pipeline.refused(Edge::Grpc, error))?;
         let answers = self.0.pipeline.classify(request).await?;
         let timing = answers.timing();
-        Ok((classify_response(answers)?, timing))
+        Ok((classify_response(answers, explain)?, timing))
     }
 
     /// The answer to one item of a stream, with its own status.

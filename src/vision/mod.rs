@@ -106,12 +106,14 @@ pub fn classify_request(
     })
 }
 
-/// The answer about one image as a message.
+/// The answer about one image as a message; the map itself only if `explain` asked for it, since an overlay
+/// needs no ten thousand numbers beside it.
 ///
 /// # Errors
 /// [`PredictError::Broken`] where there is not exactly one answer.
 pub fn classify_response(
     answers: Classifications,
+    explain: bool,
 ) -> Result<proto::ClassifyResponse, PredictError> {
     let timing = answers.timing();
     let row = match <[_; 1]>::try_from(answers.rows) {
@@ -137,7 +139,7 @@ pub fn classify_response(
         scores: scores.collect(),
         threshold: answers.threshold,
         warnings: warnings.collect(),
-        explanation: row.explanation.map(|why| explanation(why, network)),
+        explanation: row.explanation.map(|why| explanation(why, explain.then_some(network))),
         model_name: answers.model.to_string(),
         model_version: answers.version.to_string(),
         bundle_sha256: answers.digest.to_string(),
@@ -177,10 +179,11 @@ pub fn size(answer: &proto::ClassifyResponse) -> usize {
     1024 + map + answer.notice.len() + texts.chain(labels).sum::<usize>()
 }
 
-fn explanation(why: Why, (width, height): (u32, u32)) -> proto::Explanation {
+fn explanation(why: Why, map: Option<(u32, u32)>) -> proto::Explanation {
+    let (width, height) = map.unwrap_or_default();
     proto::Explanation {
         label: why.class,
-        heatmap: why.heatmap.over_network((width, height)),
+        heatmap: map.map(|size| why.heatmap.over_network(size)).unwrap_or_default(),
         width,
         height,
         is_zero: why.heatmap.is_zero(),

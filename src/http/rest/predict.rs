@@ -149,6 +149,7 @@ async fn answered(
         .await
         .inspect_err(|error| parts.pipeline.refused(Edge::Http, error))?;
     let Asked { message, repeatable } = asked;
+    let explain = message.explain;
     let work = async {
         let envelope = Envelope {
             edge: Edge::Http,
@@ -158,7 +159,7 @@ async fn answered(
         };
         let request = classify_request(message, envelope)
             .inspect_err(|error| parts.pipeline.refused(Edge::Http, error))?;
-        Ok(classify_response(parts.pipeline.classify(request).await?)?)
+        Ok(classify_response(parts.pipeline.classify(request).await?, explain)?)
     };
     let answer = parts.repeats.once(repeatable, crate::vision::size, work).await;
     if let Err(PredictFault::Key(conflict @ IdempotencyError::Conflict)) = &answer {
@@ -176,14 +177,7 @@ struct Asked {
 async fn asked(parts: &ApiParts, request: Request) -> Result<Asked, PredictFault> {
     let (head, content) = request.into_parts();
     let content = body::read_as(&head.headers, content, parts.body, &FILES).await?;
-    let query = head.uri.query().unwrap_or_default().to_owned();
-    let key = head.headers.get(IDEMPOTENCY_KEY).map(HeaderValue::as_bytes);
-    // Length first, so that no two pairs of query and body are the same bytes.
-    let whole = || {
-        let length = (query.len() as u64).to_le_bytes();
-        Digest::of(&[&length, query.as_bytes(), &content].concat())
-    };
-    let repeatable = Repeatable::of(METHOD, key, whole)?;
+    let key = head.headers.get(IDEMPOTENCY_KEY).cloned();
     let mut options = Options::default();
     let pairs: Query<Vec<(String, String)>> = Query::try_from_uri(&head.uri)
         .map_err(|error| PredictFault::option("query", error.body_text()))?;
@@ -194,6 +188,8 @@ async fn asked(parts: &ApiParts, request: Request) -> Result<Asked, PredictFault
         false => content,
         true => form(head, content, &mut options).await?,
     };
+    let key = key.as_ref().map(HeaderValue::as_bytes);
+    let repeatable = Repeatable::of(METHOD, key, || options.digest(&image))?;
     let mut message = options.message;
     if message.model.is_empty() {
         return Err(PredictFault::option("model", "it is missing; name a model"));
@@ -232,15 +228,26 @@ async fn form(head: Parts, content: Bytes, options: &mut Options) -> Result<Byte
 #[derive(Default)]
 struct Options {
     message: ClassifyRequest,
-    seen: Vec<String>,
+    seen: Vec<(String, String)>,
 }
 
 impl Options {
+    /// A digest of what is asked, the same however it came: a form has a boundary of its own each time.
+    fn digest(&self, image: &Bytes) -> Digest {
+        let mut seen = self.seen.clone();
+        seen.sort();
+        let texts = seen.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
+        // Lengths first, so that no two requests are the same bytes.
+        let parts = texts.chain([image.as_ref()]);
+        let bytes = parts.flat_map(|part| [&(part.len() as u64).to_le_bytes()[..], part].concat());
+        Digest::of(&bytes.collect::<Vec<u8>>())
+    }
+
     fn set(&mut self, name: &str, value: &str) -> Result<(), PredictFault> {
-        if self.seen.iter().any(|seen| seen == name) {
+        if self.seen.iter().any(|(seen, _)| seen == name) {
             return Err(PredictFault::option(name, "it came twice"));
         }
-        self.seen.push(name.to_owned());
+        self.seen.push((name.to_owned(), value.to_owned()));
         let flag = || match value {
             "true" | "1" => Ok(true),
             "false" | "0" => Ok(false),

@@ -3,6 +3,7 @@
 //! decode and prepare → batch → interpret → explain.
 //! This file must never wait beyond the request's deadline.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ use crate::catalog::LoadedVersion;
 use crate::domain::{DataType, Decision, Tensor, display_shape};
 use crate::imaging::preprocess::{self, Prepared};
 use crate::imaging::recipe::Step as RecipeStep;
-use crate::imaging::{Caption, DecodeOptions, Geometry, Raster, WarningCode, overlay};
+use crate::imaging::{Caption, DecodeOptions, Geometry, Raster, overlay};
 use crate::pipeline::account::narrow;
 use crate::pipeline::decode_pool::Started;
 use crate::pipeline::interpret::{Interpretation, RowOutputs, interpret};
@@ -172,9 +173,10 @@ impl<'a> Journey<'a> {
             _ => None,
         };
         warnings.splice(0..0, found.rejections.iter().cloned());
-        let codes = warnings.iter().map(|warning| WarningCode::name(warning.code));
+        // Once an image, though two statistics may say the same of it.
+        let codes: BTreeSet<_> = warnings.iter().map(|warning| warning.code.name()).collect();
         let rejected = found.decision == Decision::Rejected;
-        self.metrics.interpreted(self.judged(&found).filter(|_| !rejected), codes);
+        self.metrics.interpreted(self.judged(&found).filter(|_| !rejected), codes.into_iter());
         Ok(Classification {
             decision: found.decision,
             label: (!withheld).then(|| self.manifest.labels.get(found.label).cloned()).flatten(),

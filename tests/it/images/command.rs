@@ -106,6 +106,25 @@ fn a_table_and_a_spreadsheet_have_a_line_for_each_file_and_the_notice() {
 }
 
 #[test]
+fn a_file_that_claims_to_be_an_image_is_never_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let models = models();
+    let asked = || hilum(&["predict", path, "--model", "spots", "--models", &models]);
+    std::fs::write(folder.path().join("notes.txt"), b"no image").unwrap();
+    let none = asked();
+    assert_eq!(none.status.code(), Some(1));
+    assert!(text(&none).contains("there is no image in this folder"), "{}", text(&none));
+    std::fs::write(folder.path().join("empty.PNG"), b"").unwrap();
+    std::fs::write(folder.path().join("page.png"), b"<html>").unwrap();
+    let broken = asked();
+    assert_eq!(broken.status.code(), Some(1));
+    for words in ["empty.PNG: the file is empty", "page.png: ", "2 of 2 files have no answer"] {
+        assert!(text(&broken).contains(words), "'{words}' in {}", text(&broken));
+    }
+}
+
+#[test]
 fn what_cannot_be_is_said_before_anything_is_loaded() {
     let folder = folder();
     let image = folder.path().join("a.png").display().to_string();

@@ -80,4 +80,28 @@ async fn a_repeat_is_answered_once_by_each_method() {
     assert_eq!(server.metric(RAN).await, before + 1.0);
     assert_eq!(post("?model=spots&explain=true", "k-1").await.status, 409);
     assert_eq!(post("?model=spots", "two words").await.status, 400);
+
+    // A form has a boundary of its own each time, and is the same question all the same.
+    let by_form = async |boundary: &str, label: &str| {
+        let mut body = Vec::new();
+        for (name, value) in [("model", &b"spots"[..]), ("explain_class", label.as_bytes())] {
+            body.extend(
+                format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n")
+                    .as_bytes(),
+            );
+            body.extend([value, b"\r\n"].concat());
+        }
+        body.extend(format!(
+            "--{boundary}\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a\"\r\n\r\n"
+        ).as_bytes());
+        body.extend([&image[..], format!("\r\n--{boundary}--\r\n").as_bytes()].concat());
+        let kind = format!("multipart/form-data; boundary={boundary}");
+        let headers = [("content-type", kind.as_str()), ("idempotency-key", "k-3")];
+        send(server.http, Method::POST, "/api/v1/predict", &headers, body).await
+    };
+    let first = by_form("first", "SPOTTED").await;
+    assert_eq!(first.status, 200, "{}", first.error());
+    let first = first.json();
+    assert_eq!(by_form("second", "SPOTTED").await.json(), first);
+    assert_eq!(by_form("third", "CLEAR").await.status, 409);
 }

@@ -70,6 +70,13 @@ async fn a_form_and_a_file_are_the_same_question() {
         let picture = raw["explanation"]["overlay_png"].as_str().unwrap();
         assert_eq!(BASE64.decode(picture).unwrap()[..4], *b"\x89PNG");
     }
+    // A map that nobody asked for is not sent beside the picture.
+    let file = png(64, 64, &spotted());
+    let painted = post(server.http, "?model=spots&overlay=true", "image/png", file).await.json();
+    let why = &painted["explanation"];
+    assert!(why["heatmap"].as_array().is_none_or(Vec::is_empty), "{why}");
+    assert!(why["overlay_png"].as_str().unwrap().len() > 100);
+    assert_eq!(why["label"], "SPOTTED");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
