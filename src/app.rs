@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::audit::{Audit, AuditStartError};
+use crate::audit::{Audit, AuditStartError, ShipThread};
 use crate::catalog::{Catalog, CatalogError, CatalogParts, CatalogSettings, ModelControl};
 use crate::config::Config;
 use crate::engine::library::{self, LibraryError};
@@ -34,6 +34,7 @@ use crate::shared_memory::SharedMemory;
 use crate::telemetry::traces::{TraceSettings, TracesError};
 use crate::telemetry::{Metrics, Traces};
 
+pub use audit::{ShipStartError, shipper_settings};
 pub use listeners::{Addresses, Listeners};
 use running::Running;
 
@@ -77,6 +78,9 @@ pub enum AppError {
     /// The record cannot be kept.
     #[error(transparent)]
     Audit(#[from] AuditStartError),
+    /// The record cannot be shipped.
+    #[error(transparent)]
+    Ship(#[from] ShipStartError),
     /// Traces cannot be sent.
     #[error(transparent)]
     Traces(#[from] TracesError),
@@ -172,6 +176,7 @@ pub struct App {
     probes: ProbeParts,
     catalog: Catalog,
     audit: Audit,
+    shipper: Option<ShipThread>,
     readiness: Readiness,
     shutdown: Shutdown,
     limits: ConnectionLimits,
@@ -192,6 +197,7 @@ impl App {
         let Core { pipeline, readiness, shutdown, clock, metrics } = core;
         let (catalog, audit) = (pipeline.catalog().clone(), pipeline.audit().clone());
         let traces = Traces::new(&trace_settings(config), &metrics, Arc::clone(&clock))?;
+        let shipper = audit::ship(config, &clock, &metrics)?;
         let memory = SharedMemory::new(config.server.shared_memory_callers());
         let kept = images::repeats(config);
         let repeats = Idempotency::new(kept, Arc::clone(&clock));
@@ -231,6 +237,7 @@ impl App {
             probes: ProbeParts { readiness: readiness.clone(), metrics },
             catalog,
             audit,
+            shipper,
             readiness,
             shutdown,
             limits: connection_limits(config),
@@ -306,6 +313,7 @@ impl App {
         Running {
             catalog,
             audit: self.audit,
+            shipper: self.shipper,
             readiness,
             shutdown,
             loading,
