@@ -70,7 +70,8 @@ impl Replay {
         if let Some(models) = &self.models {
             source.config.models.directory.clone_from(models);
         }
-        source.config.engine.onnxruntime = self.onnxruntime.clone().or(source.config.engine.onnxruntime);
+        source.config.engine.onnxruntime =
+            self.onnxruntime.clone().or(source.config.engine.onnxruntime);
         let ring = KeyRing::read(&source.keys).map_err(|error| failed(exit::FAILED, &error))?;
         let files = self.files(&ring)?;
         let mut report = Report::default();
