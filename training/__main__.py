@@ -57,6 +57,18 @@ def _parser() -> argparse.ArgumentParser:
     again.add_argument("bundle", type=Path, help="the bundle's folder")
     again.add_argument("--data", type=Path, required=True, metavar="DIR", help="the data set's folder")
     again.set_defaults(run=_refresh)
+    line = "try fp16 weights and static int8 of a bundle and state in its evaluation and card what came of it"
+    smaller = commands.add_parser("formats", help=line, description=line)
+    smaller.add_argument("bundle", type=Path, help="the bundle's folder")
+    smaller.add_argument("--data", type=Path, required=True, metavar="DIR", help="the data set's folder")
+    smaller.set_defaults(run=_formats)
+    line = "paint a classifier's worst mistakes, with heat maps, from the data folder"
+    wrong = commands.add_parser("failures", help=line, description=line)
+    wrong.add_argument("bundle", type=Path, help="the bundle's folder")
+    wrong.add_argument("--data", type=Path, required=True, metavar="DIR", help="the data set's folder")
+    wrong.add_argument("--to", type=Path, required=True, metavar="DIR", help="where the sheets go; they hold images")
+    wrong.add_argument("--count", type=_positive, default=12, metavar="N", help="of each kind at most; default: 12")
+    wrong.set_defaults(run=_failures)
     line = "make the tables of docs/models.md anew from the bundles' evaluation.json"
     report = commands.add_parser("report", help=line, description=line)
     report.set_defaults(run=_report)
@@ -132,6 +144,23 @@ def _evaluate(options: argparse.Namespace) -> int:
     if found:
         raise NotRepeated("\n  ".join([f"{options.bundle}", *found]))
     print("the committed figures repeat")
+    return 0
+
+
+def _formats(options: argparse.Namespace) -> int:
+    from .formats import formats
+
+    for name, row in formats(options.bundle, options.data).items():
+        print(f"{name}: {row}")
+    print(f"written: {options.bundle}")
+    return 0
+
+
+def _failures(options: argparse.Namespace) -> int:
+    from .failures import failures
+
+    for path in failures(options.bundle, options.data, options.to, options.count):
+        print(f"written: {path}")
     return 0
 
 

@@ -188,6 +188,7 @@ def _shortcut(figured: dict) -> str:
 def _formats(figured: dict) -> str:
     lines = ["| format | bytes | largest score difference | labels flipped | accuracy (fp32) | CPU time |"]
     lines.append("|---|---:|---:|---:|---:|---:|")
+    outside = []
     for name, row in figured.get("formats_tried", {}).items():
         if "failed" in row:
             lines.append(f"| {name} | failed: {row['failed'].splitlines()[0]} | | | | |")
@@ -196,7 +197,12 @@ def _formats(figured: dict) -> str:
             f"| {name} | {row['bytes']:,} | {row['largest_score_difference']:.1e} | {row['labels_flipped']} of "
             f"{row['n']:,} | {row['accuracy']:.4f} ({row['fp32_accuracy']:.4f}) | {row['cpu_time_over_fp32']} × |"
         )
-    return "\n".join(lines) + "\n\nThe bundle holds fp32." if len(lines) > 2 else ""
+        left = row.get("outside")
+        outside += [] if left is None else [f"{name}: {'; '.join(left) or 'none'}."]
+    if len(lines) == 2:
+        return ""
+    told = f"\n\nFigures that leave fp32's 95 % interval. {' '.join(outside)}" if outside else ""
+    return "\n".join(lines) + told + "\n\nThe bundle holds fp32."
 
 
 def _repeat(commands: tuple[str, str], commit: str) -> str:

@@ -122,12 +122,14 @@ class Tricks:
     augment: images [n, c, h, w] in [0, 1] to the same, drawn anew each epoch by torch's generator.
     schedule: the share of training that is done (0 to 1) to a factor on each group's learning rate.
     ema: decay a step of the moving average of weights that is served in their place; 0 for none.
+    channels_last: compute in that memory layout, which is faster for some networks and changes rounding only.
     """
 
     augment: Callable | None = None
     label_smoothing: float = 0.0
     schedule: Callable[[float], float] | None = None
     ema: float = 0.0
+    channels_last: bool = False
 
 
 class TorchLearner:
@@ -140,6 +142,8 @@ class TorchLearner:
 
     def __init__(self, network, mean, std, optimiser: Callable, tricks: Tricks = Tricks(), prepare=None):
         self.trained = Served(network, mean, std)
+        self.layout = torch.channels_last if tricks.channels_last else torch.contiguous_format
+        self.trained.to(memory_format=self.layout)
         self.optimiser = optimiser(network.parameters())
         self.rates = [group["lr"] for group in self.optimiser.param_groups]
         self.tricks, self.prepare = tricks, prepare
@@ -164,6 +168,7 @@ class TorchLearner:
         for step, (batch, truth) in enumerate(zip(images.split(batch_size), labels.split(batch_size))):
             self._set_rate(share[0] + (share[1] - share[0]) * step / steps)
             batch = self.tricks.augment(batch) if self.tricks.augment else batch
+            batch = batch.contiguous(memory_format=self.layout)
             self.optimiser.zero_grad()
             smoothing = self.tricks.label_smoothing
             loss = torch.nn.functional.cross_entropy(self.trained.logits(batch), truth, label_smoothing=smoothing)

@@ -153,6 +153,11 @@ def measure(scored: Scored) -> list[dict]:
     ]
 
 
+def values(scored: Scored) -> dict[str, float]:
+    """All metrics by name, without intervals."""
+    return _Figures(scored).at(np.ones(len(scored.labels)))
+
+
 def _interval(values: list[float]) -> list[float]:
     # A resample without a class has no area; it says nothing.
     return np.nanpercentile(values, [2.5, 97.5]).tolist()

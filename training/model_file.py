@@ -147,17 +147,16 @@ def layers(path: Path) -> list[tuple[str, str, int]]:
     """The graph's nodes up to the scores, in order, as (operator with kernel, output shape, number of weights)."""
     model = onnx.shape_inference.infer_shapes(onnx.load(path))
     shapes = {value.name: shape(value) for value in (*model.graph.value_info, *model.graph.output)}
-    sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in model.graph.initializer}
+    sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in model.graph.initializer if tensor.dims}
     kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     rows = []
     for node in _leading_to(model.graph, OUTPUT):
         kernel = next((list(a.ints) for a in node.attribute if a.name == "kernel_shape"), None)
         operator = node.op_type + (f" {'×'.join(map(str, kernel))}" if kernel else "")
-        # Constants of other operators are a target shape or a mean, not weights.
+        # Constants of other operators are a target shape or a mean, not weights; a number without a dimension is an
+        # offset.
         counted = node.op_type in ("Conv", "Gemm", "MatMul", "Add", "BatchNormalization")
-        weights = sum(
-            sizes[name] for name in node.input if counted and kinds.get(name) in (1, 10) and sizes.get(name, 1) > 1
-        )
+        weights = sum(sizes.get(name, 0) for name in node.input if counted and kinds.get(name) in (1, 10))
         rows.append((operator, " × ".join(map(str, shapes.get(node.output[0], ["?"]))), weights))
     return rows
 

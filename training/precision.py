@@ -9,18 +9,26 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from . import model_file
+from . import evaluation, metrics, model_file
 from .data import Split
 
 # fp16 ships where no score moves by more and a run costs no more.
 SCORES_WITHIN = 1e-3
 _CALIBRATED_ON = 100
+_COMPARED = 2000
 
 
-def try_formats(model: Path, calibration: Split, test: Split) -> dict:
-    """By format: bytes, largest score difference, labels flipped and accuracy on test rows, CPU time against fp32's."""
-    rows = test.take(slice(0, 2000))
+def try_formats(
+    model: Path, calibration: Split, measured: dict[str, Split], rule: evaluation.Rule, entries: list[dict]
+) -> dict:
+    """By format what it costs and changes; the rows compared one by one are the first 2,000 of the first part measured.
+
+    entries: `datasets` of evaluation.json, one for each part measured. `outside`: the figures of any of them, under
+    the bundle's own calibration and threshold, that leave the 95 % interval of fp32's.
+    """
+    rows = next(iter(measured.values())).take(slice(0, _COMPARED))
     plain = model_file.run(model, rows.images)
+    intervals = {entry["name"]: entry["metrics"] for entry in entries}
     found = {}
     with tempfile.TemporaryDirectory() as place:
         for name, make in (("fp16-weights", half_weights), ("int8-static", static_int8)):
@@ -40,7 +48,19 @@ def try_formats(model: Path, calibration: Split, test: Split) -> dict:
                 "fp32_accuracy": float((plain.argmax(1) == rows.labels).mean()),
                 "n": len(rows),
                 "cpu_time_over_fp32": round(cpu_time(path, rows.images) / cpu_time(model, rows.images), 2),
+                "outside": _outside(path, measured, rule, intervals),
             }
+    return found
+
+
+def _outside(path: Path, measured: dict[str, Split], rule: evaluation.Rule, intervals: dict[str, list]) -> list[str]:
+    found = []
+    for name, split in measured.items():
+        values = metrics.values(evaluation.answer(path, split, rule).scored)
+        for metric in intervals[name]:
+            low, high = metric["interval"]
+            if not low <= values[metric["name"]] <= high:
+                found.append(f"{metric['name']}, {name}: {values[metric['name']]:.4f} not in {low:.4f} to {high:.4f}")
     return found
 
 

@@ -62,7 +62,6 @@ class Publication:
     decide: calibrated validation scores [n] of the positive class and labels to `threshold`, `abstain` and more keys
     of `[postprocess]`; for binary models. strangers: images that the gate is tried against, by name.
     training: how it was trained, for evaluation.json and the card: `sentences` and `seeds`.
-    try_formats: whether fp16 and int8 are tried; minutes for a large network.
     more: further statements of evaluation.json, such as the AUC of a shortcut.
     """
 
@@ -86,7 +85,6 @@ class Publication:
     decide: Callable[[np.ndarray, np.ndarray], dict] | None = None
     provisional: bool = False
     difference: dict | None = None
-    try_formats: bool = True
     more: dict = field(default_factory=dict)
 
     @property
@@ -118,9 +116,11 @@ def publish(made: Publication, out: Path) -> dict:
             images = first.rows.images[: explain.PROVEN]
             worst = explain.largest_difference(made.graph, model, images)
             more["explanation"] = {"largest_difference_to_autograd": worst, "n": len(images)}
-        if made.rows.calibration is not None and made.try_formats:
-            more["formats_tried"] = precision.try_formats(model, made.rows.calibration, first.rows)
-        figures = evaluation.document([entry for entry, _ in pairs], made.commands[1], difference, more)
+        entries = [entry for entry, _ in pairs]
+        if made.rows.calibration is not None:
+            measured = made.rows.measured
+            more["formats_tried"] = precision.try_formats(model, made.rows.calibration, measured, rule, entries)
+        figures = evaluation.document(entries, made.commands[1], difference, more)
         if made.rows.statistics is not None:
             answers = evaluation.answer(model, held, rule)
             text = bundle.to_json(_baseline(made, answers))

@@ -112,7 +112,7 @@ class ChestRecipe:
             image_shape=(self.channels, self.side, self.side),
             preprocess=self.steps,
             batching=self.batching,
-            card=self._card(found),
+            card=self.card(found),
             provenance=provenance,
             commands=(
                 f"python -m training {self.command} --data DIR --out models/{self.model}/{version}",
@@ -127,12 +127,11 @@ class ChestRecipe:
             strangers=others,
             decide=lambda scores, labels: decide(scores, labels, parts["calibration"].labels),
             provisional=True,
-            # Minutes for networks of this size.
-            try_formats=False,
             more=more,
         )
 
-    def _card(self, found: collection.Collection) -> Card:
+    def card(self, found: collection.Collection) -> Card:
+        """The sentences of the model card that no measurement supplies."""
         counts = ", ".join(
             f"{name.replace('_', ' ')} {len(part):,} images of {part.patients:,} patients"
             for name, part in found.parts.items()

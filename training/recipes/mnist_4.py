@@ -16,7 +16,9 @@ def learner() -> TorchLearner:
     features = nn.Sequential(
         *conv(1, 24, pool=True), *conv(24, 32), *conv(32, 32), *conv(32, 64, pool=True), *conv(64, 64)
     )
-    tricks = Tricks(partial(affine, degrees=10, scale=0.1, shift=0.07), schedule=one_cycle, ema=0.99)
+    tricks = Tricks(
+        partial(affine, degrees=10, scale=0.1, shift=0.07), schedule=one_cycle, ema=0.99, channels_last=True
+    )
     adam = partial(optim.AdamW, lr=4e-3, weight_decay=0.02)
     return TorchLearner(GapNetwork(features, 64, 10), mean=0.1307, std=0.3081, optimiser=adam, tricks=tricks)
 

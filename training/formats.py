@@ -1,0 +1,47 @@
+"""Tries smaller number formats of a bundle that is there, and writes what came of it into its evaluation and card.
+
+The model file stays as it is; only evaluation.json, MODEL_CARD.md and SHA256SUMS are written anew.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from . import bundle, card, evaluation, precision, recipes
+from .data import Split, hold_out_last
+from .errors import TrainingError
+from .recipe import Card, Recipe
+
+
+def formats(folder: Path, data: Path, work: Path = Path(".checkpoints/prepared")) -> dict:
+    """Replace `folder` by the same with `formats_tried`; that part of evaluation.json."""
+    manifest, figures = evaluation.read_bundle(folder)
+    recipe = recipes.recipe(f"{manifest['name']}-{manifest['version']}")
+    if manifest["task"] not in ("binary", "multiclass") or getattr(recipe, "calibration", 1) == 0:
+        raise TrainingError(f"{folder}: no calibration rows, from which static int8 takes its ranges")
+    calibration, measured, told = _rows(recipe, data, work)
+    rule, model = evaluation.Rule.of(manifest), folder / manifest["model"]["file"]
+    entries = figures["datasets"]
+    if missing := [entry["name"] for entry in entries if entry["name"] not in measured]:
+        raise TrainingError(f"{data}: holds no {missing[0]!r}, only {', '.join(measured)}")
+    figures["formats_tried"] = precision.try_formats(model, calibration, measured, rule, entries)
+    train = f"python -m training {recipe.command} --data DIR --out models/{recipe.model}/{manifest['version']}"
+    with bundle.staged(folder) as aside:
+        shutil.copytree(folder, aside, dirs_exist_ok=True)
+        bundle.write(aside / "evaluation.json", bundle.to_json(figures))
+        bundle.write(aside / "MODEL_CARD.md", card.render(told, manifest, figures, (train, figures["command"]), model))
+        bundle.write_sums(aside)
+    return figures["formats_tried"]
+
+
+def _rows(recipe, data: Path, work: Path) -> tuple[Split, dict[str, Split], Card]:
+    """Calibration rows, the parts measured, and the recipe's card."""
+    if isinstance(recipe, Recipe):
+        dataset = recipe.load(data)
+        _, held = hold_out_last(dataset.train, recipe.validation)
+        return hold_out_last(held, recipe.calibration)[1], dataset.measured(), recipe.card
+    from .chest import collection
+
+    found = collection.load(data, recipe.steps[:4], work / f"chest-{recipe.side}")
+    return found.parts["calibration"].split(recipe.channels), found.measured(recipe.channels), recipe.card(found)
