@@ -73,6 +73,8 @@ pub async fn hilum(
     durability: Durability,
 ) -> Result<Process, Failure> {
     copy_champion(folder, max_batch)?;
+    let record = record_beside(folder);
+    std::fs::create_dir_all(&record)?;
     let (port, http, metrics) = (free_port()?, free_port()?, free_port()?);
     let mut command = Command::new(env!("CARGO_BIN_EXE_hilum"));
     command
@@ -82,7 +84,9 @@ pub async fn hilum(
         .args(["--metrics-address", &format!("127.0.0.1:{metrics}")])
         .arg("--models")
         .arg(folder)
-        .env("HILUM__AUDIT__SPOOL_DIR", spool_beside(folder))
+        .env("HILUM__AUDIT__SPOOL_DIR", record.join("spool"))
+        .env("HILUM__STORE__DIRECTORY", record.join("store"))
+        .env("HILUM__REGISTRY__URL", format!("sqlite:{}", record.join("registry.db").display()))
         .env(
             "HILUM__AUDIT__DURABILITY",
             match durability {
@@ -119,11 +123,11 @@ pub async fn answer_to(address: &str, messages: &[ModelInferRequest]) -> Result<
     Ok(client.infer(message.clone(), None).await?.encode_to_vec())
 }
 
-/// The record's directory for the server of `folder`, on the disk of the build rather than on what may be
-/// a file system in memory.
-fn spool_beside(folder: &Path) -> PathBuf {
+/// The record's folder for the server of `folder`, on the disk of the build rather than on what may be a
+/// file system in memory.
+fn record_beside(folder: &Path) -> PathBuf {
     let name = folder.file_name().unwrap_or_default();
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("spool-{}", std::process::id())).join(name)
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("record-{}", std::process::id())).join(name)
 }
 
 /// The version that `model.toml` names.
