@@ -3,7 +3,7 @@ PYTHON ?= python3
 # Suites that need real clients or servers, each a target of its own; `test-all` runs them after `test`.
 SUITES := test-proto test-clients test-examples test-imaging test-figures test-store
 
-.PHONY: help run test test-all check bench bench-overload bench-imaging fuzz onnxruntime test-models test-onnxruntime test-training $(SUITES)
+.PHONY: help run test test-all check bench bench-audit bench-overload bench-imaging fuzz onnxruntime test-models test-onnxruntime test-training $(SUITES)
 .NOTPARALLEL:
 
 help: ## this list
@@ -49,12 +49,18 @@ test-examples: onnxruntime ## each of examples/ against a real server (HILUM_BIN
 	@environment="$$(PYTHON=$(PYTHON) .ci/venv clients tests/clients/requirements.txt)" && set -x && \
 	"$$environment/bin/python" -m pytest tests/examples -q -rs
 
-test-store: ## stores and the registry against real servers: SeaweedFS and moto (S3), PostgreSQL
+test-store: onnxruntime ## store, registry and shipping against real servers: SeaweedFS, moto (S3), PostgreSQL; Athena's queries
+	$(if $(HILUM_BIN),,cargo build --locked)
 	@environment="$$(PYTHON=$(PYTHON) .ci/venv store tests/store/requirements.txt)" && set -x && \
 	"$$environment/bin/python" -m pytest tests/store -q -rs
 
 bench: onnxruntime ## what serving costs against what the machine can do (docs/benchmarks.md); takes minutes
 	cargo bench --locked --bench serving
+
+bench-audit: ## a million records: written, shipped, verified, an aggregate over them
+	@made="$$(mktemp -d)" && trap 'rm -r "$$made"' EXIT && set -x && \
+	cargo bench --locked --bench audit -- 1000000 "$$made" && \
+	"$$(PYTHON=$(PYTHON) .ci/venv store tests/store/requirements.txt)/bin/python" benches/audit_query.py "$$made"
 
 bench-overload: onnxruntime ## goodput at twice the saturating rate; takes minutes
 	cargo build --locked --release --bin hilum

@@ -5,23 +5,23 @@
 //! This file must never hold a rule of its own beyond the order of start and end.
 
 mod audit;
+mod error;
 mod images;
 mod listeners;
 mod running;
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::audit::{Audit, AuditStartError};
+use crate::audit::{Audit, AuditStartError, ShipThread};
 use crate::catalog::{Catalog, CatalogError, CatalogParts, CatalogSettings, ModelControl};
 use crate::config::Config;
-use crate::engine::library::{self, LibraryError};
-use crate::engine::{Provider, ProviderMode, ProviderName};
+use crate::engine::library;
+use crate::engine::{Provider, ProviderMode};
 use crate::http::{self, ApiParts, BodyLimits, HttpService, ProbeParts};
 use crate::lifecycle::cpu::CpuQuota;
 use crate::lifecycle::{
@@ -29,61 +29,15 @@ use crate::lifecycle::{
     serve_connections,
 };
 use crate::pipeline::{Admission, Idempotency, Pipeline};
-use crate::rpc::{self, GrpcEdge, ReflectionError, RpcParts};
+use crate::rpc::{self, GrpcEdge, RpcParts};
 use crate::shared_memory::SharedMemory;
-use crate::telemetry::traces::{TraceSettings, TracesError};
+use crate::telemetry::traces::TraceSettings;
 use crate::telemetry::{Metrics, Traces};
 
+pub use audit::{ShipStartError, shipper_settings};
+pub use error::AppError;
 pub use listeners::{Addresses, Listeners};
 use running::Running;
-
-/// A service that cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum AppError {
-    /// An address cannot be bound.
-    #[error("{key} = \"{address}\" cannot be bound: {error}")]
-    Bind {
-        /// The key of the configuration.
-        key: &'static str,
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        error: io::Error,
-    },
-    /// ONNX Runtime cannot be had.
-    #[error(transparent)]
-    Library(#[from] LibraryError),
-    /// A required execution provider is not in the library.
-    #[error(
-        "engine.providers: {provider} is required and this ONNX Runtime was built without it; use a \
-         library that has it (engine.onnxruntime, ORT_DYLIB_PATH), or set its mode to \"prefer\""
-    )]
-    Provider {
-        /// Which.
-        provider: ProviderName,
-    },
-    /// No thread or timer for the asynchronous runtime.
-    #[error("the asynchronous runtime cannot be built: {0}")]
-    Runtime(io::Error),
-    /// No thread to decode images.
-    #[error("the threads that decode images cannot be started: {0}")]
-    Threads(io::Error),
-    /// The models' folder cannot be read.
-    #[error(transparent)]
-    Catalog(#[from] CatalogError),
-    /// The metrics are declared wrongly: a bug of the build.
-    #[error("metrics: {0}")]
-    Metrics(String),
-    /// The record cannot be kept.
-    #[error(transparent)]
-    Audit(#[from] AuditStartError),
-    /// Traces cannot be sent.
-    #[error(transparent)]
-    Traces(#[from] TracesError),
-    /// The descriptors are wrong: a bug of the build.
-    #[error(transparent)]
-    Reflection(#[from] ReflectionError),
-}
 
 /// The one way to a prediction and what it stands on: the service without its edges. No model is
 /// loaded yet; [`Catalog::start`] does that.
@@ -172,6 +126,7 @@ pub struct App {
     probes: ProbeParts,
     catalog: Catalog,
     audit: Audit,
+    shipper: Option<ShipThread>,
     readiness: Readiness,
     shutdown: Shutdown,
     limits: ConnectionLimits,
@@ -192,6 +147,7 @@ impl App {
         let Core { pipeline, readiness, shutdown, clock, metrics } = core;
         let (catalog, audit) = (pipeline.catalog().clone(), pipeline.audit().clone());
         let traces = Traces::new(&trace_settings(config), &metrics, Arc::clone(&clock))?;
+        let shipper = audit::ship(config, &clock, &metrics)?;
         let memory = SharedMemory::new(config.server.shared_memory_callers());
         let kept = images::repeats(config);
         let repeats = Idempotency::new(kept, Arc::clone(&clock));
@@ -231,6 +187,7 @@ impl App {
             probes: ProbeParts { readiness: readiness.clone(), metrics },
             catalog,
             audit,
+            shipper,
             readiness,
             shutdown,
             limits: connection_limits(config),
@@ -306,6 +263,7 @@ impl App {
         Running {
             catalog,
             audit: self.audit,
+            shipper: self.shipper,
             readiness,
             shutdown,
             loading,

@@ -70,6 +70,11 @@ pub async fn hilum(folder: &Path, max_batch: usize) -> Result<Process, Failure> 
         .arg("--models")
         .arg(folder)
         .env("HILUM__AUDIT__SPOOL_DIR", env!("CARGO_TARGET_TMPDIR"))
+        .env("HILUM__STORE__DIRECTORY", concat!(env!("CARGO_TARGET_TMPDIR"), "/store"))
+        .env(
+            "HILUM__REGISTRY__URL",
+            concat!("sqlite:", env!("CARGO_TARGET_TMPDIR"), "/registry.db"),
+        )
         .env("HILUM__TELEMETRY__LOG_FILTER", "warn");
     let process = Process::start(&mut command, port)?;
     crate::ready(&process.address()).await?;

@@ -1,10 +1,13 @@
-//! What the record is kept with, out of the configuration.
+//! What the record is kept and shipped with, out of the configuration.
 //!
 //! This file must never choose a bound: the configuration has them all.
 
 use std::sync::Arc;
 
-use crate::audit::{Audit, AuditSettings, AuditStartError};
+use crate::audit::{
+    Audit, AuditSettings, AuditStartError, ManifestKey, ShipBy, ShipThread, ShipperSettings,
+    SigningError,
+};
 use crate::config::Config;
 use crate::lifecycle::{Clock, Readiness};
 use crate::telemetry::Metrics;
@@ -34,4 +37,49 @@ pub(super) fn start(parts: &AuditParts<'_>) -> Result<Audit, AuditStartError> {
         image_digest: config.server.image_digest(),
     };
     Audit::start(&settings, clock, metrics, readiness)
+}
+
+/// A shipper that cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum ShipStartError {
+    /// The registry's settings.
+    #[error("{0}")]
+    Registry(String),
+    /// The key of manifests.
+    #[error(transparent)]
+    Key(#[from] SigningError),
+    /// No thread.
+    #[error("the thread that ships audit records cannot be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// What a shipper works with.
+///
+/// # Errors
+/// A file that the configuration names and that cannot be used.
+pub fn shipper_settings(config: &Config) -> Result<ShipperSettings, ShipStartError> {
+    let audit = &config.audit;
+    Ok(ShipperSettings {
+        spool: audit.spool_dir.clone(),
+        store: config.store.settings(),
+        registry: config.registry.settings().map_err(ShipStartError::Registry)?,
+        key: audit.signing_key_file.as_deref().map(ManifestKey::read).transpose()?,
+        interval: audit.ship_interval,
+        max_backoff: audit.ship_max_backoff,
+    })
+}
+
+/// Begins to ship, if that is this process's business.
+pub(super) fn ship(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    metrics: &Metrics,
+) -> Result<Option<ShipThread>, ShipStartError> {
+    match config.audit.shipper {
+        ShipBy::Sidecar => Ok(None),
+        ShipBy::Process => {
+            let settings = shipper_settings(config)?;
+            Ok(Some(ShipThread::start(settings, Arc::clone(clock), metrics.audit())?))
+        }
+    }
 }

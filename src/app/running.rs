@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
-use crate::audit::Audit;
+use crate::audit::{Audit, ShipThread};
 use crate::catalog::Catalog;
 use crate::lifecycle::{Readiness, Shutdown};
 use crate::telemetry::Traces;
@@ -20,6 +20,7 @@ const PROBES_END: Duration = Duration::from_millis(200);
 pub(super) struct Running {
     pub(super) catalog: Catalog,
     pub(super) audit: Audit,
+    pub(super) shipper: Option<ShipThread>,
     pub(super) readiness: Readiness,
     pub(super) shutdown: Shutdown,
     pub(super) loading: JoinHandle<()>,
@@ -64,12 +65,23 @@ impl Running {
             tracing::warn!("a run of a model outlasts the bound and is left behind");
         }
         // Every answer has left: what is left to write are refusals and the seal.
-        let audit = self.audit;
+        let (audit, chain) = (self.audit.clone(), self.audit.chain());
         let sealed = tokio::task::spawn_blocking(move || audit.end());
-        if tokio::time::timeout_at(end, sealed).await.is_err() {
+        let sealed = tokio::time::timeout_at(end, sealed).await.is_ok();
+        if !sealed {
             tracing::error!(
                 "the audit's disk outlasts the bound; the next process seals its segment"
             );
+        }
+        // What is not shipped in time is shipped by the next process.
+        if let Some(shipper) = self.shipper {
+            let left = end.saturating_duration_since(Instant::now());
+            let within = left.saturating_sub(PROBES_END * 2);
+            let chain = chain.filter(|_| sealed);
+            let shipped = tokio::task::spawn_blocking(move || shipper.end(chain, within));
+            if tokio::time::timeout_at(end, shipped).await.is_err() {
+                tracing::warn!("the shipper outlasts the bound and is left behind");
+            }
         }
         // The last spans are those of the last runs; the probes' end keeps its share of the bound.
         let left = end.saturating_duration_since(Instant::now()).saturating_sub(PROBES_END);

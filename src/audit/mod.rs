@@ -1,34 +1,53 @@
 //! The record: what was answered, durable before the answer leaves.
 //!
 //! A row goes from [`Record`] to a frame of a segment in the spool, chained to the row before it by its
-//! hash; sealed segments are what is shipped and verified. `docs/audit.md` describes the format.
+//! hash; sealed segments become Parquet files and manifests in the store, which are verified there.
+//! `docs/audit.md` describes the format.
 //! This room must never store a pixel, a file's name or an identifier: keyed hashes stand for them.
 
 mod cbor;
 mod chain_writer;
 mod commit;
 mod error;
+mod export;
 mod frame;
 mod handle;
 mod keys;
 mod lock;
+mod manifest;
 mod merkle;
+mod pack;
+mod parquet_read;
+mod parquet_write;
+mod reading;
 mod record;
 mod refusals;
 mod segment;
 mod segment_writer;
+mod ship;
+mod ship_error;
+mod ship_thread;
+mod shipper;
 mod show;
+mod signing;
 mod spool;
 mod time;
+mod verify;
+mod verify_chain;
 
 pub use cbor::RowError;
 pub use chain_writer::{ChainWriter, Head};
 pub use error::{AuditError, AuditStartError};
+pub use export::{Export, ExportError, ExportFormat};
 pub use frame::{FrameError, FrameKind};
 pub use handle::{Audit, AuditSettings, Durability};
 pub use keys::{ANONYMOUS, HmacKey, KeyError, KeyId, KeyIdError, KeyRing};
 pub use lock::DirLock;
+pub use manifest::{MANIFEST_FORMAT, Manifest, ManifestError, ManifestFile};
 pub use merkle::MerkleTree;
+pub use pack::PackError;
+pub use parquet_read::ParquetReadError;
+pub use reading::{ReadError, each_row};
 pub use record::{
     AuditId, COLUMNS, ChainId, IdError, InputKind, Link, NO_HASH, NO_MODEL, Record, Row, SCHEMA,
     Status,
@@ -37,9 +56,15 @@ pub use segment::{
     SEGMENT_FORMAT, Seal, SegmentError, SegmentFault, SegmentHeader, SegmentReader, StoredRow,
 };
 pub use segment_writer::SegmentWriter;
+pub use ship::{ShipParts, Shipped, finish_chain, ship_chain};
+pub use ship_error::ShipError;
+pub use ship_thread::ShipThread;
+pub use shipper::{Round, ShipBy, Shipper, ShipperSettings};
 pub use show::{Filter, TABLE_HEAD, hashes_of, line, to_json};
+pub use signing::{ManifestKey, SigningError};
 pub use spool::{
     AdoptedChain, ChainDir, OWNER_LOCK, Recovery, SHIP_LOCK, SealedSegment, SpoolError, chains,
     rows_of, used_bytes,
 };
 pub use time::{IsoWeek, Micros, TimeError};
+pub use verify::{Finding, Verification, Verified, VerifyError};

@@ -218,6 +218,12 @@ macro_rules! id {
                 Self(Uuid::new_v7(stamp))
             }
 
+            /// When it was made, to the millisecond: a UUID of version 7 begins with it.
+            pub const fn made(&self) -> Micros {
+                let [a, b, c, d, e, f, ..] = *self.0.as_bytes();
+                Micros(i64::from_be_bytes([0, 0, a, b, c, d, e, f]).saturating_mul(1000))
+            }
+
             /// The 16 bytes.
             pub const fn as_bytes(&self) -> &[u8; 16] {
                 self.0.as_bytes()

@@ -147,11 +147,19 @@ pub fn rows_of(spool: &Path) -> Result<impl Iterator<Item = Result<Row, SpoolErr
     for dir in chains(spool)? {
         segments.extend(dir.segments()?);
     }
-    Ok(segments.into_iter().flat_map(|path| {
+    // Opened before any is read: what is shipped and removed meanwhile is still read.
+    let open = |path: PathBuf| {
         let is_open = path.extension().is_some_and(|ending| ending == OPEN);
-        let (reader, error) = match SegmentReader::open(&path) {
+        match SegmentReader::open(&path) {
+            Ok(reader) => Some((is_open, Ok(reader))),
+            Err(_) if is_open || !path.exists() => None,
+            Err(error) => Some((is_open, Err(error))),
+        }
+    };
+    let segments: Vec<_> = segments.into_iter().filter_map(open).collect();
+    Ok(segments.into_iter().flat_map(|(is_open, reader)| {
+        let (reader, error) = match reader {
             Ok(reader) => (Some(reader), None),
-            Err(_) if is_open || !path.exists() => (None, None),
             Err(error) => (None, Some(Err(error.into()))),
         };
         let rows = reader.into_iter().flatten().map(|row| Ok(row?.row));

@@ -1,29 +1,35 @@
-//! `hilum audit`: what the record says.
+//! `hilum audit`: the record, what it says, on its way to the store, and whether it is whole there.
 //!
-//! This file must never write into a spool.
+//! Here is what the subcommands share. This file must never write anything.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Subcommand;
 
-use super::flags::ConfigFlags;
-use super::{Output, exit, failed};
-use crate::audit::{
-    AuditId, Filter, KeyRing, Micros, SpoolError, TABLE_HEAD, hashes_of, line, rows_of, to_json,
-};
-use crate::config::{Config, Overrides};
-use crate::domain::ModelVersion;
-use crate::npy;
+use super::audit_replay::Replay;
+use super::audit_ship::Ship;
+use super::audit_show::{ExportCommand, Show};
+use super::audit_verify::Verify;
+use super::{exit, failed};
+use crate::config::{self, Config, Overrides};
+use crate::registry::{self, Registry};
+use crate::store::{self, ObjectStore};
 
 const EXAMPLES: &str = "Examples:
   hilum audit show --model mnist --since 2026-11-28
   hilum audit show --audit-id 0193a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b --output json
   hilum audit show --find xray.png
+  hilum audit ship --once
+  hilum audit verify --config hilum.toml
+  hilum audit export week.parquet --model pneumonia --since 2026-11-23 --until 2026-11-30
+  hilum audit replay images/ --model pneumonia
 
-Exit codes: 0 done, 3 with --find or --audit-id nothing was found.";
+Exit codes: 0 done, 1 failed, 2 usage, 3 (verify) something is wrong, (show, export) with --find or
+--audit-id nothing was found, (replay) something differs or no file was found.";
 
-/// Read the record.
+/// The record: read, ship and verify it
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct AuditCommand {
@@ -34,101 +40,46 @@ pub struct AuditCommand {
 #[derive(Debug, Subcommand)]
 enum Command {
     Show(Box<Show>),
-}
-
-/// Show rows of the record that are still in the spool, the oldest first.
-#[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
-struct Show {
-    #[command(flatten)]
-    config: ConfigFlags,
-    /// The spool [audit.spool_dir]
-    #[arg(long, value_name = "DIR")]
-    spool: Option<PathBuf>,
-    /// The keys' file, for --find [audit.keys_file]
-    #[arg(long, value_name = "FILE")]
-    keys: Option<PathBuf>,
-    /// Rows of this model; _none for refusals
-    #[arg(long, value_name = "NAME")]
-    model: Option<String>,
-    /// Rows of this version
-    #[arg(long, value_name = "N")]
-    version: Option<ModelVersion>,
-    /// Rows of this request
-    #[arg(long, value_name = "ID")]
-    audit_id: Option<AuditId>,
-    /// Rows from this moment on, RFC 3339 or a day (UTC)
-    #[arg(long, value_name = "TIME")]
-    since: Option<Micros>,
-    /// Rows before this moment
-    #[arg(long, value_name = "TIME")]
-    until: Option<Micros>,
-    /// Rows about this image file, or about the rows of this .npy file
-    #[arg(long, value_name = "FILE")]
-    find: Option<PathBuf>,
-    /// Rows at most
-    #[arg(long, value_name = "N", default_value_t = usize::MAX, hide_default_value = true)]
-    limit: usize,
-    /// How to print the rows; JSON is one object a line
-    #[arg(long, value_enum, default_value = "text")]
-    output: Output,
+    Ship(Ship),
+    Verify(Verify),
+    Export(Box<ExportCommand>),
+    Replay(Box<Replay>),
 }
 
 impl AuditCommand {
     /// Does it.
     pub fn run(self) -> ExitCode {
-        match self.command {
-            Command::Show(show) => show.run().unwrap_or_else(|code| code),
-        }
+        let done = match self.command {
+            Command::Show(show) => show.run(),
+            Command::Ship(ship) => ship.run(),
+            Command::Verify(verify) => verify.run(),
+            Command::Export(export) => export.run(),
+            Command::Replay(replay) => replay.run(),
+        };
+        done.unwrap_or_else(|code| code)
     }
 }
 
-impl Show {
-    fn run(self) -> Result<ExitCode, ExitCode> {
-        let Self { config, spool, keys, find, limit, output, .. } = self;
-        let Config { audit, limits, .. } = config.load(Overrides::default())?;
-        let spool = spool.unwrap_or(audit.spool_dir);
-        let inputs = match find {
-            None => None,
-            Some(path) => {
-                let keys = keys.or(audit.keys_file).unwrap_or_else(|| spool.join("keys.toml"));
-                let ring = KeyRing::read(&keys).map_err(|error| failed(exit::FAILED, &error))?;
-                let file = std::fs::read(&path).map_err(|error| {
-                    failed(exit::FAILED, &format!("--find {}: {error}", path.display()))
-                })?;
-                let most = limits.max_message_bytes.get();
-                let tensor = match path.extension().is_some_and(|ending| ending == "npy") {
-                    true => Some(npy::read(&path, most).map_err(|e| failed(exit::FAILED, &e))?),
-                    false => None,
-                };
-                Some(hashes_of(&ring, &file, tensor.as_ref()))
-            }
-        };
-        let must_find = inputs.is_some() || self.audit_id.is_some();
-        let filter = Filter {
-            model: self.model,
-            version: self.version,
-            audit_id: self.audit_id,
-            since: self.since,
-            until: self.until,
-            inputs,
-        };
-        let rows = rows_of(&spool).map_err(|error| failed(exit::FAILED, &error))?;
-        let mut found = 0_usize;
-        for row in filter.of(rows).take(limit) {
-            let row = row.map_err(|error: SpoolError| failed(exit::FAILED, &error))?;
-            if found == 0 && output == Output::Text {
-                println!("{TABLE_HEAD}");
-            }
-            match output {
-                Output::Text => println!("{}", line(&row)),
-                Output::Json => println!("{}", to_json(&row)),
-            }
-            found += 1;
-        }
-        if found == 0 && output == Output::Text {
-            eprintln!("hilum: no row of {} is so", spool.display());
-        }
-        Ok(ExitCode::from(if found == 0 && must_find { exit::CHECK } else { exit::DONE }))
-    }
+/// The configuration; else the exit code, told.
+pub(super) fn configured(file: Option<&Path>) -> Result<Config, ExitCode> {
+    config::load(file, &Overrides::default()).map_err(|error| failed(exit::USAGE, &error))
+}
+
+/// A runtime for what calls a store or a database; else the exit code, told.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, ExitCode> {
+    let built = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    built.map_err(|error| failed(exit::FAILED, &error))
+}
+
+/// The store; else the exit code, told.
+pub(super) async fn open_store(config: &Config) -> Result<Arc<dyn ObjectStore>, ExitCode> {
+    let opened = store::open(config.store.settings()).await;
+    opened.map_err(|error| failed(exit::FAILED, &error))
+}
+
+/// The registry; else the exit code, told.
+pub(super) async fn open_registry(config: &Config) -> Result<Arc<dyn Registry>, ExitCode> {
+    let settings = config.registry.settings().map_err(|error| failed(exit::USAGE, &error))?;
+    let opened = registry::open_current(&settings).await;
+    opened.map_err(|error| failed(exit::FAILED, &error))
 }

@@ -4,6 +4,11 @@
 //! This room must never hold logic that a library user would miss.
 
 mod audit;
+mod audit_replay;
+mod audit_ship;
+mod audit_show;
+mod audit_verify;
+mod audit_wanted;
 mod bench;
 mod bundle;
 mod completions;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::Durability;
+use crate::audit::{Durability, ShipBy};
 
 /// Bytes below which a spool or a segment holds too little to be of use.
 const LEAST_BYTES: u64 = 64 << 10;
@@ -43,6 +43,22 @@ pub struct AuditConfig {
     /// where it is absent. In production it belongs apart from the records.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys_file: Option<PathBuf>,
+    /// Who brings sealed segments to the store: `process` = the service itself, `sidecar` = `hilum audit
+    /// ship` beside it, on the same volume and with the same `spool_dir`.
+    pub shipper: ShipBy,
+    /// The time between two rounds of the shipper.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub ship_interval: Duration,
+    /// The longest wait of the shipper after failures in a row: the interval doubles with each of them, up
+    /// to here, and is jittered.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub ship_max_backoff: Duration,
+    /// The file with the Ed25519 key (PKCS #8 in PEM) that manifests are signed by. Empty: they are not
+    /// signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signing_key_file: Option<PathBuf>,
 }
 
 impl Default for AuditConfig {
@@ -56,6 +72,10 @@ impl Default for AuditConfig {
             seal_age: Duration::from_secs(300),
             commit_timeout: Duration::from_secs(10),
             keys_file: None,
+            shipper: ShipBy::Process,
+            ship_interval: Duration::from_secs(5),
+            ship_max_backoff: Duration::from_secs(300),
+            signing_key_file: None,
         }
     }
 }
@@ -85,6 +105,11 @@ impl AuditConfig {
         }
         if self.seal_age.is_zero() || self.commit_timeout.is_zero() {
             problems.push("audit.seal_age and commit_timeout: above 0".to_owned());
+        }
+        if self.ship_interval.is_zero() || self.ship_max_backoff < self.ship_interval {
+            problems.push(
+                "audit.ship_interval: above 0; audit.ship_max_backoff: at least as long".to_owned(),
+            );
         }
         problems
     }

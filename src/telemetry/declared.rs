@@ -100,6 +100,14 @@ declare! {
         ["reason"], "Times that records could not be written any more, by reason.";
     AUDIT_DROPPED = "hilum_audit_dropped_total", MetricKind::Counter,
         ["reason"], "Rows that were lost under audit.durability = \"best_effort\": an alarm.";
+    AUDIT_SHIPPED_ROWS = "hilum_audit_shipped_rows_total", MetricKind::Counter,
+        [], "Rows of the record that were brought to the store.";
+    AUDIT_SHIPPED_BYTES = "hilum_audit_shipped_bytes_total", MetricKind::Counter,
+        [], "Bytes of the files of rows that were brought to the store.";
+    AUDIT_SHIP_FAILURES = "hilum_audit_ship_failures_total", MetricKind::Counter,
+        [], "Times that a chain of the record could not be brought to the store; it is tried again.";
+    AUDIT_SHIP_LAG = "hilum_audit_ship_lag_seconds", MetricKind::Gauge,
+        [], "How long the oldest sealed segment has been waiting to be shipped.";
     READY = "hilum_ready", MetricKind::Gauge, [], "1 while the service is ready.";
     BUILD_INFO = "hilum_build_info", MetricKind::Gauge, ["version"], "1; the label is the release.";
 }

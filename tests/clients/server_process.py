@@ -28,11 +28,16 @@ def binary() -> Path:
 class ServerProcess:
     """`hilum serve` over the models of this repository, or over those of `models` that `load` names.
 
-    `http`, `grpc` and `metrics` are its addresses; `more` are further variables of its environment.
+    `http`, `grpc` and `metrics` are its addresses; `more` are further variables of its environment. With a
+    file `config`, spool, store and registry are the file's; else they go with the server.
     """
 
     def __init__(
-        self, models: Path | None = None, load: list[str] | None = None, more: dict[str, str] | None = None
+        self,
+        models: Path | None = None,
+        load: list[str] | None = None,
+        more: dict[str, str] | None = None,
+        config: Path | None = None,
     ) -> None:
         self._spool = tempfile.TemporaryDirectory()
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HILUM__")}
@@ -42,8 +47,13 @@ class ServerProcess:
             "HILUM__SERVER__METRICS_ADDRESS": "127.0.0.1:0",
             "HILUM__SERVER__DRAIN_GRACE": "100ms",
             "HILUM__TELEMETRY__LOG_FORMAT": "json",
-            "HILUM__AUDIT__SPOOL_DIR": self._spool.name,
         }
+        if config is None:
+            environment |= {
+                "HILUM__AUDIT__SPOOL_DIR": self._spool.name,
+                "HILUM__STORE__DIRECTORY": f"{self._spool.name}/store",
+                "HILUM__REGISTRY__URL": f"sqlite:{self._spool.name}/registry.db",
+            }
         if models is not None:
             environment |= {
                 "HILUM__MODELS__DIRECTORY": str(models),
@@ -53,7 +63,7 @@ class ServerProcess:
         environment |= more or {}
         self.log: list[str] = []
         self.process = subprocess.Popen(
-            [binary(), "serve"],
+            [binary(), "serve", *(["--config", str(config)] if config else [])],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,

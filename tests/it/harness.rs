@@ -28,6 +28,8 @@ pub fn config() -> Config {
     config.server.drain_grace = Duration::from_millis(50);
     config.server.shutdown_timeout = Duration::from_secs(10);
     config.models.directory = root().join("models");
+    // Records stay in the spool, where tests look, unless the test is about shipping.
+    config.audit.shipper = hilum::audit::ShipBy::Sidecar;
     config
 }
 

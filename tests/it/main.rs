@@ -30,6 +30,7 @@ mod rows;
 mod settings;
 mod shapes;
 mod shared_memory;
+mod shipping;
 mod shutdown;
 mod spot;
 mod store;

@@ -35,6 +35,8 @@ impl Process {
             ("SERVER__METRICS_ADDRESS", "127.0.0.1:0"),
             ("TELEMETRY__LOG_FORMAT", "json"),
             ("AUDIT__SPOOL_DIR", spool.path().to_str().unwrap()),
+            // Records stay in the spool, where tests look, unless the test is about shipping.
+            ("AUDIT__SHIPPER", "sidecar"),
         ];
         for (key, value) in own.iter().chain(keys) {
             command.env(format!("HILUM__{key}"), value);

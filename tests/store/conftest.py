@@ -51,6 +51,32 @@ def suites() -> Path:
     return Path(programs[-1])
 
 
+def run_suite(program: Path, test: str, environment: dict[str, str]) -> str:
+    """Runs one Rust test, which must not skip itself, and says what it said."""
+    done = subprocess.run(
+        [program, "--exact", test, "--nocapture"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert "1 passed" in said and "skipped" not in said, said
+    return said
+
+
+@pytest.fixture(scope="session")
+def suites_run(suites: Path):
+    """Runs one Rust test with further variables."""
+
+    def run(test: str, **more: str) -> str:
+        return run_suite(suites, test, {**os.environ, **more})
+
+    return run
+
+
 @pytest.fixture
 def rust(suites: Path, tmp_path: Path):
     """Runs one Rust test with a configuration and says what it said."""
@@ -62,18 +88,7 @@ def rust(suites: Path, tmp_path: Path):
         plain |= {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(tmp_path), variable: str(file), **more}
         if credentials:
             plain |= {"AWS_ACCESS_KEY_ID": credentials[0], "AWS_SECRET_ACCESS_KEY": credentials[1]}
-        done = subprocess.run(
-            [suites, "--exact", test, "--nocapture"],
-            cwd=ROOT,
-            env=plain,
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
-        said = done.stdout + done.stderr
-        assert done.returncode == 0, said
-        assert "1 passed" in said and "skipped" not in said, said
-        return said
+        return run_suite(suites, test, plain)
 
     return run
 

@@ -18,6 +18,10 @@ pub struct AuditMetrics {
     bytes: Gauge,
     oldest: Gauge,
     unavailable: Gauge,
+    shipped_rows: Counter,
+    shipped_bytes: Counter,
+    ship_failures: Counter,
+    ship_lag: Gauge,
 }
 
 impl std::fmt::Debug for AuditMetrics {
@@ -31,12 +35,17 @@ impl Metrics {
     pub fn audit(&self) -> AuditMetrics {
         let recorder = &self.0.recorder;
         let gauge = |name| recorder.register_gauge(&key(name, &[]), &METADATA);
+        let counter = |name| recorder.register_counter(&key(name, &[]), &METADATA);
         AuditMetrics {
-            records: recorder.register_counter(&key(AUDIT_RECORDS, &[]), &METADATA),
+            records: counter(AUDIT_RECORDS),
             commit: recorder.register_histogram(&key(AUDIT_COMMIT, &[]), &METADATA),
             bytes: gauge(AUDIT_BYTES),
             oldest: gauge(AUDIT_OLDEST),
             unavailable: gauge(AUDIT_UNAVAILABLE),
+            shipped_rows: counter(AUDIT_SHIPPED_ROWS),
+            shipped_bytes: counter(AUDIT_SHIPPED_BYTES),
+            ship_failures: counter(AUDIT_SHIP_FAILURES),
+            ship_lag: gauge(AUDIT_SHIP_LAG),
             metrics: self.clone(),
         }
     }
@@ -74,5 +83,21 @@ impl AuditMetrics {
     /// Shows whether records cannot be written.
     pub fn unavailable(&self, unavailable: bool) {
         self.unavailable.set(f64::from(u8::from(unavailable)));
+    }
+
+    /// Counts what was brought to the store.
+    pub fn shipped(&self, rows: u64, bytes: u64) {
+        self.shipped_rows.increment(rows);
+        self.shipped_bytes.increment(bytes);
+    }
+
+    /// Counts chains that could not be shipped.
+    pub fn ship_failed(&self, chains: u64) {
+        self.ship_failures.increment(chains);
+    }
+
+    /// Shows how long the oldest sealed segment has been waiting.
+    pub fn ship_lag(&self, lag: Duration) {
+        self.ship_lag.set(lag.as_secs_f64());
     }
 }

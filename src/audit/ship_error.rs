@@ -1,0 +1,78 @@
+//! Why records were not shipped.
+//!
+//! Whatever it is, they are still in the spool. This file must never hold a row.
+
+use super::manifest::ManifestError;
+use super::pack::PackError;
+use super::parquet_read::ParquetReadError;
+use super::spool::SpoolError;
+use crate::registry::RegistryError;
+use crate::store::{KeyError, StoreError};
+
+/// Why something was not shipped. It is still in the spool.
+#[derive(Debug, thiserror::Error)]
+pub enum ShipError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The spool.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// A segment.
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    /// A key that the store would not take.
+    #[error("{0}")]
+    Key(#[from] KeyError),
+    /// Other rows are in the store under the name of ours.
+    #[error("{key}: it holds other rows than the segment{}", detail.as_ref().map_or_else(String::new, |d| format!(": {d}")))]
+    OtherRows {
+        /// The object.
+        key: String,
+        /// What is wrong with it, if it cannot be read at all.
+        detail: Option<ParquetReadError>,
+    },
+    /// Another manifest is in the store under the number of ours.
+    #[error("{key}: it does not continue the chain as the segment does")]
+    OtherManifest {
+        /// The object.
+        key: String,
+    },
+    /// A manifest in the store that cannot be believed.
+    #[error("{key}: {error}")]
+    Manifest {
+        /// The object.
+        key: String,
+        /// Why.
+        error: ManifestError,
+    },
+    /// A manifest cannot be written.
+    #[error("a manifest cannot be written: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The work was cut off.
+    #[error("the work was cut off: {0}")]
+    Cut(#[from] tokio::task::JoinError),
+    /// A folder cannot be changed.
+    #[error("{path}: {error}")]
+    Folder {
+        /// Which.
+        path: String,
+        /// Why.
+        error: std::io::Error,
+    },
+}
+
+impl ShipError {
+    /// Whether time alone may mend it.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_retryable(),
+            Self::Registry(error) => error.is_retryable(),
+            Self::Spool(_) | Self::Cut(_) | Self::Folder { .. } => true,
+            _ => false,
+        }
+    }
+}

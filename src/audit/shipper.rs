@@ -1,0 +1,236 @@
+//! Ships again and again: this process's own chain, and what dead processes left on a shared volume.
+//!
+//! A round goes through the spool once. After a failure the next one waits, longer each time and with
+//! jitter, so that a store that comes back is not met by everybody at once; until then only disk is spent.
+//! This file must never end because something failed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::record::ChainId;
+use super::ship::{ShipParts, Shipped, finish_chain, ship_chain};
+use super::ship_error::ShipError;
+use super::signing::ManifestKey;
+use super::spool::{ChainDir, SpoolError, chains};
+use super::time::Micros;
+use crate::lifecycle::Clock;
+use crate::registry::{self, RegistrySettings};
+use crate::store::{self, StoreSettings};
+use crate::telemetry::AuditMetrics;
+
+/// Who ships.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ShipBy {
+    /// The service itself.
+    Process,
+    /// `hilum audit ship` beside it.
+    Sidecar,
+}
+
+/// How a shipper works.
+#[derive(Debug, Clone)]
+pub struct ShipperSettings {
+    /// The spool, `<chain>/` in it.
+    pub spool: PathBuf,
+    /// Where files and manifests go.
+    pub store: StoreSettings,
+    /// Where heads are noted.
+    pub registry: RegistrySettings,
+    /// What manifests are signed by; `None` = they are not.
+    pub key: Option<ManifestKey>,
+    /// The time between two rounds.
+    pub interval: Duration,
+    /// The longest wait after failures.
+    pub max_backoff: Duration,
+}
+
+/// One round.
+#[derive(Debug, Default)]
+pub struct Round {
+    /// What was shipped.
+    pub shipped: Shipped,
+    /// What was not, by chain.
+    pub failures: Vec<(ChainId, ShipError)>,
+    /// Chains whose folders are still there.
+    pub left: usize,
+}
+
+/// A shipper of one spool. It opens store and registry when it first needs them, and again after a failure.
+#[derive(Debug)]
+pub struct Shipper {
+    settings: ShipperSettings,
+    clock: Arc<dyn Clock>,
+    metrics: AuditMetrics,
+    parts: Option<ShipParts>,
+}
+
+impl Shipper {
+    /// A shipper that has not begun.
+    pub fn new(settings: ShipperSettings, clock: Arc<dyn Clock>, metrics: AuditMetrics) -> Self {
+        Self { settings, clock, metrics, parts: None }
+    }
+
+    fn now(&self) -> Micros {
+        Micros::of(self.clock.utc())
+    }
+
+    async fn parts(&mut self) -> Result<ShipParts, ShipError> {
+        if let Some(parts) = &self.parts {
+            return Ok(parts.clone());
+        }
+        let ShipperSettings { store, registry, key, .. } = &self.settings;
+        let parts = ShipParts {
+            store: store::open(store.clone()).await?,
+            registry: registry::open_current(registry).await?,
+            key: key.clone(),
+        };
+        Ok(self.parts.insert(parts).clone())
+    }
+
+    /// Goes through the spool once. A chain that fails does not hold the others up.
+    ///
+    /// # Errors
+    /// A spool that cannot be read, a registry or a store that cannot be opened.
+    pub async fn round(&mut self) -> Result<Round, ShipError> {
+        let done = self.ship_all().await;
+        let failures = done.as_ref().map_or(1, |round| round.failures.len() as u64);
+        self.metrics.ship_failed(failures);
+        self.metrics.ship_lag(self.lag().unwrap_or_default());
+        done
+    }
+
+    async fn ship_all(&mut self) -> Result<Round, ShipError> {
+        let mut round = Round::default();
+        let dirs = chains(&self.settings.spool)?;
+        if dirs.is_empty() {
+            return Ok(round);
+        }
+        let parts = self.parts().await?;
+        for dir in dirs {
+            match ship_chain(&parts, &dir, self.now()).await {
+                Ok(shipped) => {
+                    let shipped = shipped.unwrap_or_default();
+                    self.metrics.shipped(shipped.rows, shipped.bytes);
+                    round.shipped.add(shipped);
+                }
+                Err(error) => round.failures.push((dir.chain, error)),
+            }
+            round.left += usize::from(dir.path.exists());
+        }
+        Ok(round)
+    }
+
+    /// How long the oldest sealed segment has been waiting.
+    fn lag(&self) -> Result<Duration, SpoolError> {
+        let mut oldest: Option<SystemTime> = None;
+        for dir in chains(&self.settings.spool)? {
+            for segment in dir.sealed()? {
+                // It may have been shipped meanwhile.
+                let sealed = std::fs::metadata(&segment.path).and_then(|file| file.modified()).ok();
+                oldest = oldest.into_iter().chain(sealed).min();
+            }
+        }
+        let since = oldest.and_then(|oldest| self.clock.utc().duration_since(oldest).ok());
+        Ok(since.unwrap_or_default())
+    }
+
+    /// Rounds until `stop` resolves; one that is under way then is cut off, which costs a repetition.
+    pub async fn run(&mut self, stop: impl Future<Output = ()>) {
+        tokio::pin!(stop);
+        let mut failed = 0_u32;
+        loop {
+            let round = tokio::select! {
+                () = &mut stop => return,
+                round = self.round() => round,
+            };
+            let good = round.as_ref().is_ok_and(|round| round.failures.is_empty());
+            tell(&round);
+            failed = if good { 0 } else { failed.saturating_add(1) };
+            tokio::select! {
+                () = &mut stop => return,
+                () = tokio::time::sleep(self.wait(failed)) => {}
+            }
+        }
+    }
+
+    /// The wait before the next round: the interval, doubled by each failure in a row, of which a random
+    /// half is taken off.
+    fn wait(&self, failed: u32) -> Duration {
+        let ShipperSettings { interval, max_backoff, .. } = self.settings;
+        if failed == 0 {
+            return interval;
+        }
+        let whole = interval.saturating_mul(1 << failed.min(16)).min(max_backoff.max(interval));
+        whole.mul_f64(0.5 + fastrand::f64() / 2.0)
+    }
+
+    /// Rounds without a pause until no chain is left, for the end of what wrote them; failures are told and
+    /// tried again.
+    pub async fn drain(&mut self) {
+        loop {
+            let round = self.round().await;
+            tell(&round);
+            if round.is_ok_and(|round| round.left == 0) {
+                return;
+            }
+            tokio::time::sleep(self.wait(0).min(Duration::from_secs(1))).await;
+        }
+    }
+
+    /// The end of this process: ships what its own chain has sealed and closes the chain.
+    ///
+    /// # Errors
+    /// [`ShipError`]; what is left is adopted by the next process.
+    pub async fn finish(&mut self, own: ChainId) -> Result<Shipped, ShipError> {
+        let dir = ChainDir::of(&self.settings.spool, own);
+        let parts = self.parts().await?;
+        let done = finish_chain(&parts, &dir, self.now()).await;
+        match &done {
+            Ok(shipped) => {
+                let shipped = shipped.unwrap_or_default();
+                self.metrics.shipped(shipped.rows, shipped.bytes);
+            }
+            Err(_) => self.metrics.ship_failed(1),
+        }
+        self.metrics.ship_lag(self.lag().unwrap_or_default());
+        Ok(done?.unwrap_or_default())
+    }
+}
+
+impl Shipped {
+    fn add(&mut self, other: Self) {
+        self.segments += other.segments;
+        self.rows += other.rows;
+        self.files += other.files;
+        self.bytes += other.bytes;
+        self.closed += other.closed;
+    }
+}
+
+/// Logs a round, if there is something to say.
+fn tell(round: &Result<Round, ShipError>) {
+    let round = match round {
+        Ok(round) => round,
+        Err(error) => {
+            tracing::warn!(%error, "audit records are not shipped yet");
+            return;
+        }
+    };
+    let Shipped { segments, rows, files, bytes, closed } = round.shipped;
+    if segments > 0 || closed > 0 {
+        tracing::info!(segments, rows, files, bytes, closed, "audit records shipped");
+    }
+    for (chain, error) in &round.failures {
+        // What time does not mend needs a person.
+        if error.is_retryable() {
+            tracing::warn!(%chain, %error, "audit records are not shipped yet");
+        } else {
+            tracing::error!(%chain, %error, "audit records cannot be shipped");
+        }
+    }
+}

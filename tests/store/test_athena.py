@@ -1,0 +1,141 @@
+"""`deploy/athena`: the table and the queries in Athena's dialect, executed on real files by DuckDB and DataFusion."""
+
+import collections
+import math
+from pathlib import Path
+
+import datafusion
+import duckdb
+import pyarrow.parquet
+import pytest
+import sqlglot
+from conftest import ROOT
+from sqlglot import exp
+
+ATHENA = ROOT / "deploy/athena"
+QUERIES = sorted(path for path in ATHENA.glob("*.sql") if path.name != "00_table.sql")
+
+
+@pytest.fixture(scope="session")
+def record(suites_run, tmp_path_factory) -> Path:
+    """A store with rows of every kind, written by ours."""
+    folder = tmp_path_factory.mktemp("record")
+    suites_run("shipping::a_sample_of_the_record_is_whole", HILUM_TEST_SAMPLE=str(folder))
+    return folder / "store"
+
+
+@pytest.fixture(scope="session")
+def rows(record) -> list[dict]:
+    return [row for file in record.glob("audit/model=*/dt=*/*.parquet") for row in read(file)]
+
+
+def read(file: Path) -> list[dict]:
+    table = pyarrow.parquet.read_table(file, partitioning=None)
+    return [row | {"dt": file.parent.name.removeprefix("dt=")} for row in table.to_pylist()]
+
+
+@pytest.fixture(scope="session")
+def duck(record):
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    files = f"{record}/audit/model=*/dt=*/*.parquet"
+    connection.execute(
+        f"CREATE VIEW hilum_audit AS SELECT * FROM read_parquet('{files}', hive_partitioning = true, "
+        "hive_types = {'dt': VARCHAR, 'model': VARCHAR})"
+    )
+    return connection
+
+
+@pytest.fixture(scope="session")
+def fusion(rows, record):
+    context = datafusion.SessionContext()
+    tables = []
+    for file in sorted(record.glob("audit/model=*/dt=*/*.parquet")):
+        table = pyarrow.parquet.read_table(file, partitioning=None)
+        day = pyarrow.array([file.parent.name.removeprefix("dt=")] * table.num_rows)
+        tables.append(table.append_column("dt", day))
+    context.register_record_batches("hilum_audit", [pyarrow.concat_tables(tables).combine_chunks().to_batches()])
+    return context
+
+
+def for_datafusion(query: exp.Expression) -> str:
+    """The same query as DataFusion writes it: some functions have other names there, lists are unnested in SELECT."""
+    query = query.copy()
+    for found in list(query.find_all(exp.ApproxQuantile)):
+        found.replace(exp.func("approx_percentile_cont", found.this, found.args["quantile"]))
+    for found in list(query.find_all(exp.Hex, exp.LowerHex)):
+        found.replace(exp.func("encode", found.this, exp.Literal.string("hex")))
+    for found in list(query.find_all(exp.IsNan, exp.Anonymous)):
+        if found.sql_name() == "IS_NAN" or found.name.lower() == "is_nan":
+            argument = found.this if isinstance(found, exp.IsNan) else found.expressions[0]
+            found.replace(exp.Anonymous(this="isnan", expressions=[argument]))
+    for join in list(query.find_all(exp.Join)):
+        if isinstance(join.this, exp.Unnest):
+            column, name = join.this.expressions[0].sql(), join.this.args["alias"].columns[0].name
+            inner = f"SELECT *, unnest({column}) AS {name} FROM hilum_audit"
+            join.parent.find(exp.From).this.replace(sqlglot.parse_one(inner).subquery("t"))
+            join.pop()
+    return query.sql(dialect="postgres")
+
+
+def canonical(rows) -> list[tuple]:
+    """Rows that two engines can agree on: numbers to nine places, times as text, no names."""
+
+    def value(cell):
+        if isinstance(cell, bool) or cell is None:
+            return cell
+        if hasattr(cell, "isoformat"):
+            return cell.isoformat()[:19]
+        try:
+            number = float(cell)
+        except (TypeError, ValueError):
+            return cell
+        return None if math.isnan(number) else round(number, 9)
+
+    return [tuple(value(cell) for cell in row) for row in rows]
+
+
+@pytest.mark.parametrize("file", [*QUERIES, ATHENA / "00_table.sql"], ids=lambda path: path.stem)
+def test_it_is_a_statement_of_athena(file) -> None:
+    (statement,) = sqlglot.parse(file.read_text(), read="athena")
+    assert not list(statement.find_all(exp.Command)), "it is understood, not passed through"
+
+
+def test_the_table_has_the_columns_of_the_files(record) -> None:
+    (statement,) = sqlglot.parse((ATHENA / "00_table.sql").read_text(), read="athena")
+    named = [column.name for column in statement.find(exp.Schema).expressions if isinstance(column, exp.ColumnDef)]
+    file = next(record.glob("audit/model=*/dt=*/*.parquet"))
+    there = pyarrow.parquet.read_schema(file).names
+    assert named == [name for name in there if name != "model"], "model and dt are partitions"
+
+
+def test_there_are_ten_queries() -> None:
+    assert len(QUERIES) == 10
+
+
+@pytest.mark.parametrize("file", QUERIES, ids=lambda path: path.stem)
+def test_two_engines_agree(file, duck, fusion, rows) -> None:
+    text = file.read_text()
+    if "'0193a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b'" in text:
+        known = next(row for row in rows if row["dt"] == "2026-11-28")
+        text = text.replace("0193a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b", known["audit_id"])
+    (query,) = sqlglot.parse(text, read="athena")
+    by_duck = duck.execute(query.sql(dialect="duckdb")).fetchall()
+    table = fusion.sql(for_datafusion(query)).to_arrow_table()
+    by_fusion = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    assert by_duck, "the sample has something to find"
+    if "approx_percentile" in text:
+        # Approximations differ between engines: everything but the percentiles.
+        by_duck, by_fusion = ([(*row[:3], row[5]) for row in found] for found in (by_duck, by_fusion))
+    assert sorted(map(repr, canonical(by_duck))) == sorted(map(repr, canonical(by_fusion)))
+
+
+def test_the_volume_is_that_of_the_rows(duck, rows) -> None:
+    (query,) = sqlglot.parse((ATHENA / "01_volume.sql").read_text(), read="athena")
+    expected: dict[tuple, list[int]] = collections.defaultdict(lambda: [0, 0])
+    for row in rows:
+        if "2026-11-23" <= row["dt"] <= "2026-11-29":
+            expected[row["dt"], row["model"]][0] += row["count"]
+            expected[row["dt"], row["model"]][1] += row["count"] * (row["status"] != "OK")
+    found = {(dt, model): [asked, failed] for dt, model, asked, failed in duck.execute(query.sql("duckdb")).fetchall()}
+    assert found == expected
