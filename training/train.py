@@ -144,7 +144,7 @@ def sentences(recipe: Recipe, runs: list[fit.Trained], rows: tuple[int, int, int
     held = f"{rows[1]:,} validated" + (f", {rows[2]:,} calibrated" if rows[2] else "")
     return [
         f"{recipe.card.training} Batch size {recipe.batch_size}, {plural} over {rows[0]:,} images; of the training "
-        f"file's last rows {held}. {best.learner.framework}; {best.seconds:.0f} s on CPU with {workers}.",
+        f"file's last rows {held}. {best.learner.framework}; {best.seconds:.0f} s on a shared CPU with {workers}.",
         f"{count} trained. The bundle is the one with the best validation accuracy (at a tie the lowest log loss); "
         "the test images were looked at only after that choice.",
     ]

@@ -5,12 +5,14 @@
 
 Each side answers every file of FOLDER ROUNDS times (3), with 1 and with 4 callers, in turns so that a busy
 machine slows both. Python's side is a thread for each caller over Pillow, NumPy and onnxruntime (which
-leave the interpreter's lock while they work): decode, recipe, run, map to the picture's size, colours,
-PNG. It is timed with onnxruntime's own choice of threads and with one thread a run. Both sides paint pictures
-of 1024 pixels on the longer side. Milliseconds, p50 and p95, of the whole and of each step.
+leave the interpreter's lock while they work): decode, recipe, run, map to the picture's size, colours by
+Pillow's palette and composite, PNG. It is timed with onnxruntime's own choice of threads and with one thread a
+run. Both sides paint pictures of 1024 pixels on the longer side. Milliseconds, p50 and p95, of the whole and of
+each step; and CPU time an image, of the server with its client and of Python, which a busy machine hardly moves.
 """
 
 import io
+import os
 import statistics
 import sys
 import time
@@ -29,11 +31,10 @@ STEPS = ("decode_ms", "queue_ms", "infer_ms", "interpret_ms", "explain_ms", "tot
 CALLERS = (1, 4)
 
 
-def colours() -> np.ndarray:
-    """256 levels from dark blue to yellow, [256, 3]: the cost of a colour map, not its beauty."""
-    x = np.linspace(0, 1, 256)[:, None]
-    dark, bright = np.array([[13, 8, 135]]), np.array([[240, 249, 33]])
-    return (dark + (bright - dark) * x).astype(np.float32)
+def colours() -> list[int]:
+    """256 levels from dark blue to yellow, as a Pillow palette: the cost of a colour map, not its beauty."""
+    dark, bright = (13, 8, 135), (240, 249, 33)
+    return [round(low + (high - low) * at / 255) for at in range(256) for low, high in zip(dark, bright, strict=True)]
 
 
 class Peer:
@@ -77,15 +78,15 @@ class Peer:
         image.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR)
         side = min(image.size)
         size = (side, side) if self.square else image.size
-        drawn = Image.fromarray(heat.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
-        whole = np.zeros((image.height, image.width), np.float32)
-        top, left = (image.height - size[1]) // 2, (image.width - size[0]) // 2
-        whole[top : top + size[1], left : left + size[0]] = np.asarray(drawn)
-        grey = np.asarray(image, np.float32)[..., None]
-        colour = self.palette[(whole * 255).astype(np.uint8)]
-        painted = (grey + (colour - grey) * (0.65 * whole[..., None])).astype(np.uint8)
+        drawn = Image.fromarray((heat * 255).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
+        whole = Image.new("L", image.size)
+        whole.paste(drawn, ((image.width - size[0]) // 2, (image.height - size[1]) // 2))
+        colour = whole.copy()
+        colour.putpalette(self.palette)
+        opacity = whole.point([round(0.65 * level) for level in range(256)])
+        painted = Image.composite(colour.convert("RGB"), image.convert("RGB"), opacity)
         file = io.BytesIO()
-        Image.fromarray(painted).save(file, "PNG", compress_level=1)
+        painted.save(file, "PNG", compress_level=1)
         return file.getvalue()
 
 
@@ -98,6 +99,12 @@ def timed(work, files: list[bytes], callers: int) -> tuple[list[float], list]:
     with ThreadPoolExecutor(callers) as pool:
         pairs = list(pool.map(one, files))
     return [took for took, _ in pairs], [answer for _, answer in pairs]
+
+
+def cpu_ms(server: ServerProcess) -> float:
+    """CPU time so far of the server and of this process together, in milliseconds."""
+    user, system = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) * 1e3 / os.sysconf("SC_CLK_TCK") + time.process_time() * 1e3
 
 
 def quantiles(times: list[float]) -> str:
@@ -132,15 +139,21 @@ def main() -> None:
         for callers in CALLERS:
             mine, answers = [], []
             theirs, steps = {peer: [] for peer in peers}, {peer: [] for peer in peers}
+            spent = dict.fromkeys(("hilum", *peers), 0.0)
             for _ in range(rounds):
+                before = cpu_ms(server)
                 took, answered = timed(ours, files, callers)
+                spent["hilum"] += cpu_ms(server) - before
                 mine += took
                 answers += answered
                 for peer in peers:
+                    before = cpu_ms(server)
                     took, answered = timed(peers[peer].answer, files, callers)
+                    spent[peer] += cpu_ms(server) - before
                     theirs[peer] += took
                     steps[peer] += answered
-            print(f"\n{callers} caller(s)                p50     p95 ms")
+            each = {side: used / len(mine) for side, used in spent.items()}
+            print(f"\n{callers} caller(s)                p50     p95 ms", flush=True)
             print(f"{'hilum, whole call':24} {quantiles(mine)}")
             for step in STEPS:
                 print(f"  {step:22} {quantiles([getattr(a.timing, step) for a in answers])}")
@@ -151,6 +164,8 @@ def main() -> None:
                         print(f"  {step:22} {quantiles([took[step] for took in steps[peer]])}")
                 ratio = statistics.median(theirs[peer]) / statistics.median(mine)
                 print(f"  ratio of the medians   {ratio:7.2f}")
+            print("CPU ms an image: " + ", ".join(f"{side} {used:.1f}" for side, used in each.items()), flush=True)
+            print("CPU ratio: " + ", ".join(f"{each[peer] / each['hilum']:.2f}" for peer in peers), flush=True)
     finally:
         code = server.stop()
     assert code == 0, server.story(f"exit code {code}")

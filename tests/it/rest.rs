@@ -61,7 +61,7 @@ async fn the_server_and_its_models_say_what_they_are() {
     assert_eq!(at("/v2/health/ready").await.json(), json!({ "ready": true }));
     for path in ["/v2/models/mnist", "/v2/models/mnist/versions/1"] {
         let metadata = get(server.http, path).await.json();
-        assert_eq!(metadata["versions"], json!(["1", "2"]));
+        assert_eq!(metadata["versions"].as_array().unwrap()[..2], [json!("1"), json!("2")]);
         let input = json!({ "name": "image", "datatype": "FP32", "shape": [-1, 1, 28, 28] });
         assert_eq!(metadata["inputs"], json!([input]));
     }

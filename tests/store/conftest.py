@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import uuid
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 import servers
 
 ROOT = Path(__file__).parents[2]
+# The process of a server is the one of the tests of clients.
+sys.path.append(str(ROOT / "tests/clients"))
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ QUERIES = sorted(path for path in ATHENA.glob("*.sql") if path.name != "00_table
 def record(suites_run, tmp_path_factory) -> Path:
     """A store with rows of every kind, written by ours."""
     folder = tmp_path_factory.mktemp("record")
-    suites_run("shipping::a_sample_of_the_record_is_whole", HILUM_TEST_SAMPLE=str(folder))
+    suites_run("shipping::reading::a_sample_of_the_record_is_whole", HILUM_TEST_SAMPLE=str(folder))
     return folder / "store"
 
 

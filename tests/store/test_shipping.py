@@ -17,9 +17,7 @@ import pytest
 import servers
 from conftest import ROOT, store_config
 from faults import FaultyProxy
-
-sys.path.append(str(ROOT / "tests/clients"))
-from server_process import ServerProcess, binary  # noqa: E402
+from server_process import ServerProcess, binary
 
 PIXELS = json.dumps({"inputs": [{"name": "image", "datatype": "FP32", "shape": [1, 1, 8, 8], "data": [0.5] * 64}]})
 

@@ -44,7 +44,7 @@ def learner() -> TorchLearner:
 RECIPE = CIFAR.recipe(
     command="cifar10-2",
     learner=learner,
-    epochs=5,
+    epochs=10,
     batch_size=256,
     batching=Batching(max_batch=8, max_run_ms=100),
     previous_version="1",

@@ -260,12 +260,12 @@ impl<'a> Anatomy<'a> {
 
     /// Whether an addition is the bias that its product or convolution does not have.
     fn adds_a_bias(&self, node: &'a Node) -> bool {
-        // One number is an offset of the recipe, not a bias.
-        let several = |name: &'a String| {
+        // A number without a dimension is an offset of the recipe; the bias of one unit has one.
+        let vector = |name: &'a String| {
             let weight = self.origin(name).and_then(|origin| self.graph.weights.get(origin));
-            weight.is_some_and(|weight| weight.elements() > 1)
+            weight.is_some_and(|weight| !weight.shape.is_empty())
         };
-        if !node.inputs.iter().any(several) {
+        if !node.inputs.iter().any(vector) {
             return false;
         }
         let made_by = |name: &String| self.makers.get(name.as_str()).copied();
