@@ -12,16 +12,19 @@ from .. import strangers
 from ..prepared import prepare, steps_toml
 from . import files
 
-# Of each set at most.
+# Of each set that is not made of the test images, at most.
 ROWS = 100
 _CROPS = ROWS // 2
 
 
 def sets(own: np.ndarray, collections: Path, steps: tuple[dict, ...], work: Path) -> dict[str, np.ndarray]:
-    """Sets by name, float32 [n, c, h, w]; `own` are test images, `collections` holds mnist/, cifar10/ and more."""
-    found = strangers.strangers("chest", own[:ROWS], collections)
-    found = {name: images[:ROWS] for name, images in found.items()}
-    found["own test images, turned by 180°"] = np.ascontiguousarray(own[:ROWS, :, ::-1, ::-1])
+    """Sets by name, float32 [n, c, h, w]; `own` are test images, `collections` holds mnist/, cifar10/ and more.
+
+    What is made of `own` is made of all of it: its rows stand by class, so that the first hundred are of one.
+    """
+    found = strangers.strangers("chest", own, collections)
+    found = {name: images if name.startswith("own ") else images[:ROWS] for name, images in found.items()}
+    found["own test images, turned by 180°"] = np.ascontiguousarray(own[..., ::-1, ::-1])
     found["crops of two colour photographs"] = strangers.fitted(_photographs(), own.shape[1:])
     originals = collections / "chest_xray_original"
     if originals.is_dir():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.chest import files, lung_recipe, networks, recipe, served, shortcut
+from training.chest import files, lung_recipe, networks, recipe, served, shortcut, strangers
 from training.chest.collection import Part
 
 
@@ -78,6 +78,18 @@ def test_no_validation_image_fails_its_own_quality_gates():
     for name in ("mean", "std", "p99"):
         assert all(row[name] >= gates[name]["min"] for row in rows)
     assert set(gates) == {"mean", "std", "p99", "width", "height", "aspect", "color"}
+
+
+def test_strangers_are_made_of_both_classes(tmp_path):
+    """Test images stand by class, 198 of one and then 338 of the other."""
+    own = np.concatenate([np.full((198, 1, 8, 8), 0.25, np.float32), np.full((338, 1, 8, 8), 0.75, np.float32)])
+    sets = strangers.sets(own, tmp_path, (), tmp_path / "work")
+    made = [images for name, images in sets.items() if name.startswith("own ")]
+    assert len(made) == 4
+    for images in made:
+        _, counts = np.unique(images.mean(axis=(1, 2, 3)), return_counts=True)
+        assert sorted(counts) == [198, 338]
+    assert len(sets["uniform noise"]) == strangers.ROWS
 
 
 def part(n: int, seed: int, leak: float) -> Part:
