@@ -1,10 +1,12 @@
-"""REST with stock clients: tritonclient's HTTP clients, blocking and asyncio, KServe's, and curl."""
+"""REST with stock clients: tritonclient's HTTP clients, blocking and asyncio, KServe's (and its gRPC client),
+what MLServer's codecs send, and curl."""
 
 import asyncio
 import inspect
 import json
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -160,14 +162,42 @@ def test_settings_are_told_and_changed(client):
     assert status == "412" and "telemetry.otlp_endpoint" in text
 
 
-def test_kserve_s_rest_client_infers(server, images, expected):
-    command = [sys.executable, Path(__file__).with_name("kserve_rest.py"), f"http://{server.http}"]
+@pytest.mark.parametrize("kind", ["rest", "grpc"])
+def test_kserve_s_clients_infer(kind, server, images, expected):
+    address = {"rest": f"http://{server.http}", "grpc": server.grpc}[kind]
+    command = [sys.executable, Path(__file__).with_name(f"kserve_{kind}.py"), address]
     done = subprocess.run(command, input=json.dumps(images.tolist()), capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout.splitlines()[-1])
     assert len(answers) == 2
     for answer in answers:
         np.testing.assert_allclose(answer, expected("2", images), rtol=0, atol=TOLERANCE)
+
+
+def test_what_mlserver_s_codecs_send_is_answered(server, images, expected):
+    """NumpyRequestCodec and NumpyCodec: content types as parameters, a flat list, outputs that ask for one too."""
+    tensor = {
+        "name": "image",
+        "shape": list(images.shape),
+        "datatype": "FP32",
+        "data": images.ravel().tolist(),
+        "parameters": {"content_type": "np"},
+    }
+    asked = {
+        "id": "e2a7",
+        "parameters": {"content_type": "np"},
+        "inputs": [tensor],
+        "outputs": [{"name": "probabilities", "parameters": {"content_type": "np"}}],
+    }
+    request = urllib.request.Request(
+        f"http://{server.http}/v2/models/mnist/infer", json.dumps(asked).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as answered:
+        answer = json.load(answered)
+    assert answer["id"] == "e2a7"
+    (output,) = answer["outputs"]
+    found = np.array(output["data"], np.float32).reshape(output["shape"])
+    np.testing.assert_allclose(found, expected("2", images), rtol=0, atol=TOLERANCE)
 
 
 def test_curl_needs_no_more_than_an_address_and_json(server, images, expected):
