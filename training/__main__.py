@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 committed figures do not repeat.
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -47,31 +48,28 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command, summary in recipes.summaries().items():
         _add_recipe(commands.add_parser(command, help=summary, description=summary), command)
+    of_bundle = functools.partial(_add_of_bundle, commands)
     line = "recompute a bundle's figures from its model.onnx and compare them with its evaluation.json"
-    evaluate = commands.add_parser("evaluate", help=line, description=line)
-    evaluate.add_argument("bundle", type=Path, help="the bundle's folder")
-    evaluate.add_argument("--data", type=Path, required=True, metavar="DIR", help="the data set's folder")
-    evaluate.set_defaults(run=_evaluate)
-    line = "write a bundle anew around its model.onnx: figures, baseline, curves, card"
-    again = commands.add_parser("refresh", help=line, description=line)
-    again.add_argument("bundle", type=Path, help="the bundle's folder")
-    again.add_argument("--data", type=Path, required=True, metavar="DIR", help="the data set's folder")
-    again.set_defaults(run=_refresh)
+    of_bundle("evaluate", line, _evaluate)
+    of_bundle("refresh", "write a bundle anew around its model.onnx: figures, baseline, curves, card", _refresh)
     line = "try fp16 weights and static int8 of a bundle and state in its evaluation and card what came of it"
-    smaller = commands.add_parser("formats", help=line, description=line)
-    smaller.add_argument("bundle", type=Path, help="the bundle's folder")
-    smaller.add_argument("--data", type=Path, required=True, metavar="DIR", help="the data set's folder")
-    smaller.set_defaults(run=_formats)
+    of_bundle("formats", line, _formats)
     line = "paint a classifier's worst mistakes, with heat maps, from the data folder"
-    wrong = commands.add_parser("failures", help=line, description=line)
-    wrong.add_argument("bundle", type=Path, help="the bundle's folder")
-    wrong.add_argument("--data", type=Path, required=True, metavar="DIR", help="the data set's folder")
+    wrong = of_bundle("failures", line, _failures)
     wrong.add_argument("--to", type=Path, required=True, metavar="DIR", help="where the sheets go; they hold images")
     wrong.add_argument("--count", type=_positive, default=12, metavar="N", help="of each kind at most; default: 12")
-    wrong.set_defaults(run=_failures)
     line = "make the tables of docs/models.md anew from the bundles' evaluation.json"
     report = commands.add_parser("report", help=line, description=line)
     report.set_defaults(run=_report)
+    return parser
+
+
+def _add_of_bundle(commands, command: str, line: str, run) -> argparse.ArgumentParser:
+    """A command that takes a bundle and the data it came of."""
+    parser = commands.add_parser(command, help=line, description=line)
+    parser.add_argument("bundle", type=Path, help="the bundle's folder")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the data set's folder")
+    parser.set_defaults(run=run)
     return parser
 
 
