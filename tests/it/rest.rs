@@ -61,7 +61,7 @@ async fn the_server_and_its_models_say_what_they_are() {
     assert_eq!(at("/v2/health/ready").await.json(), json!({ "ready": true }));
     for path in ["/v2/models/mnist", "/v2/models/mnist/versions/1"] {
         let metadata = get(server.http, path).await.json();
-        assert_eq!(metadata["versions"].as_array().unwrap()[..2], [json!("1"), json!("2")]);
+        assert_eq!(metadata["versions"], json!(["1", "2", "3", "4"]));
         let input = json!({ "name": "image", "datatype": "FP32", "shape": [-1, 1, 28, 28] });
         assert_eq!(metadata["inputs"], json!([input]));
     }
@@ -80,7 +80,7 @@ async fn the_server_and_its_models_say_what_they_are() {
         |n: &str| json!({ "name": "mnist", "version": n, "state": "READY", "reason": "" });
     let entries = index.as_array().unwrap();
     let of_digits: Vec<_> = entries.iter().filter(|entry| entry["name"] == "mnist").collect();
-    assert_eq!(of_digits[..2], [&version("1"), &version("2")]);
+    assert_eq!(of_digits, ["1", "2", "3", "4"].map(version).iter().collect::<Vec<_>>());
     // A model that takes images is listed a second time.
     assert!(entries.iter().any(|entry| entry["name"] == "mnist.image"), "{index}");
     let document = at("/openapi.json").await.json();
