@@ -225,8 +225,10 @@ impl Catalog {
         let mut models = Snapshot::clone(&old);
         change(&mut models);
         models.values_mut().for_each(Model::settle);
+        let models = Arc::new(models);
+        // Before anybody hears of it: who is told that a model is ready finds it.
+        self.0.models.store(Arc::clone(&models));
         self.publish(&old, &models);
-        self.0.models.store(Arc::new(models));
         drop(writing);
         self.0.changes.send_modify(|count| *count += 1);
     }

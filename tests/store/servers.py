@@ -136,7 +136,8 @@ def seaweedfs(folder: Path):
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
     ]
-    environment = {**os.environ, "WEED_S3_SSE_KEY": "00" * 32}
+    # A bucket takes one volume at its first object; by default it takes seven, and there are not enough.
+    environment = {**os.environ, "WEED_S3_SSE_KEY": "00" * 32, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}
     with process(command, folder / "seaweedfs.log", env=environment, cwd=folder) as child:
         wait_until(lambda: child.poll() is not None or answers(f"http://127.0.0.1:{s3}/status"), "ready")
         assert child.poll() is None, (folder / "seaweedfs.log").read_text()[-2000:]
