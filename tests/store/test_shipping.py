@@ -50,9 +50,9 @@ class Site:
         }
         self.answered: list[str] = []
 
-    def serve(self, models: list[str] | None = None, **more: str) -> ServerProcess:
+    def serve(self, models: list[str] | None = None, ready: bool = True, **more: str) -> ServerProcess:
         environment = {"HILUM__SERVER__DRAIN_GRACE": "10ms", **self.environment, **more}
-        return ServerProcess(ROOT / "tests/models", models or ["plain"], environment, config=self.config)
+        return ServerProcess(ROOT / "tests/models", models or ["plain"], environment, self.config, ready)
 
     def ask(self, server: ServerProcess, times: int = 1) -> None:
         """Asks; every answer that comes names its record."""
