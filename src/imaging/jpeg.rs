@@ -1,57 +1,70 @@
 //! JPEG: baseline and progressive, grey, colour and CMYK, turned upright by its Exif orientation.
 //!
-//! Decoded by zune-jpeg directly rather than by way of `image`, so that a recipe that asks for
-//! grey gets the luma plane without a detour through RGB.
+//! Decoded by libjpeg-turbo-rs rather than by way of `image`: its samples are those of libjpeg-turbo, with
+//! which networks are trained, and a recipe that asks for grey gets the luma plane without a detour through RGB.
 //! This file must never pass a picture that breaks off in the middle as whole.
 
 use image::DynamicImage;
 use image::metadata::Orientation;
-use zune_core::bytestream::ZCursor;
-use zune_core::colorspace::ColorSpace;
-use zune_core::options::DecoderOptions;
-use zune_jpeg::JpegDecoder;
+use libjpeg_turbo_rs::{ColorSpace, DecodeLimits as ReaderLimits, Decoder, JpegError, PixelFormat};
 
 use super::decode::{Decoded, Header};
-use super::jpeg_entropy::check_whole;
+use super::jpeg_scans::check_scans;
 use super::raster::Raster;
 use super::recipe::Color;
 use super::{DecodeError, DecodeLimits, Format, Warning, WarningCode};
 
 const FORMAT: Format = Format::Jpeg;
 
-type Reader<'a> = JpegDecoder<ZCursor<&'a [u8]>>;
+/// Scans of one picture; the densest script of a progressive encoder has some dozen, each costs a pass.
+pub(super) const MAX_SCANS: usize = 64;
 
-fn damaged(error: impl std::fmt::Debug) -> DecodeError {
-    // The decoder's texts end with line breaks.
-    let text = format!("{error:?}");
-    DecodeError::damaged(FORMAT, text.split_whitespace().collect::<Vec<_>>().join(" "))
+/// What a decoder's refusal means.
+pub(super) fn problem(error: &JpegError) -> String {
+    match error {
+        JpegError::UnexpectedEof => {
+            "its coded data end before its last block; a part is missing".to_owned()
+        }
+        other => other.to_string(),
+    }
 }
 
-fn open(bytes: &[u8], options: DecoderOptions) -> Result<Reader<'_>, DecodeError> {
-    let mut reader = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    reader.decode_headers().map_err(damaged)?;
-    Ok(reader)
+fn damaged(error: &JpegError) -> DecodeError {
+    DecodeError::damaged(FORMAT, problem(error))
 }
 
 /// Sizes are bounded by [`DecodeLimits`], so the reader's own bound stays out of the way.
-fn options() -> DecoderOptions {
-    DecoderOptions::default()
-        .set_max_width(usize::from(u16::MAX))
-        .set_max_height(usize::from(u16::MAX))
+pub(super) fn open(bytes: &[u8]) -> Result<Decoder<'_>, JpegError> {
+    let side = usize::from(u16::MAX);
+    let limits = ReaderLimits {
+        max_width: side,
+        max_height: side,
+        max_pixels: u64::MAX,
+        max_scans: MAX_SCANS,
+        max_memory: None,
+    };
+    Decoder::new_with_limits(bytes, limits)
 }
 
 pub(super) fn probe(bytes: &[u8]) -> Result<Header, DecodeError> {
-    describe(&open(bytes, options())?)
+    describe(&open(bytes).map_err(|error| damaged(&error))?)
 }
 
-fn describe(reader: &Reader<'_>) -> Result<Header, DecodeError> {
-    let info = reader.info().ok_or_else(|| damaged("its header is missing"))?;
-    let (width, height) = (u32::from(info.width), u32::from(info.height));
+fn describe(reader: &Decoder<'_>) -> Result<Header, DecodeError> {
+    let frame = reader.header();
+    let (width, height) = (u32::from(frame.width), u32::from(frame.height));
     if width == 0 || height == 0 {
         return Err(DecodeError::damaged(FORMAT, "its header says 0 pixels"));
     }
-    // A progressive file keeps 16-bit coefficients of every component until its last scan.
-    let sample = if info.components > 1 { 3 } else { 1 } + 2 * u64::from(info.components);
+    if frame.precision != 8 || frame.is_lossless {
+        let what = if frame.is_lossless { "the lossless process" } else { "samples of 12 bits" };
+        return Err(DecodeError::unsupported(FORMAT, what));
+    }
+    // Planes of the components as coded and as spread out, the picture; of several scans the
+    // 16-bit coefficients of every component are kept until the last one.
+    let components = frame.components.len() as u64;
+    let kept = if reader.has_multiple_scans() { 2 * components + 1 } else { 0 };
+    let sample = 2 * components + if components > 1 { 3 } else { 1 } + kept;
     Ok(Header {
         format: FORMAT,
         width,
@@ -67,48 +80,35 @@ pub(super) fn decode(
     limits: &DecodeLimits,
     color: Option<Color>,
 ) -> Result<Decoded, DecodeError> {
-    let mut reader = open(bytes, options().set_strict_mode(true))
-        .or_else(|_| open(bytes, options().set_strict_mode(false)))?;
+    let mut reader = open(bytes).map_err(|error| damaged(&error))?;
     let header = describe(&reader)?;
     limits.check_still(&header, bytes)?;
-    let input = reader.input_colorspace().unwrap_or(ColorSpace::YCbCr);
-    let output = output_space(input, color);
-    let orientation = reader.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
+    let coded = reader.jpeg_color_space();
+    let (format, channels) = output(coded, color);
+    reader.set_output_format(format);
+    let picture = reader.decode_image().map_err(|error| damaged(&error))?;
+    check_scans(bytes).map_err(|problem| DecodeError::damaged(FORMAT, problem))?;
     let mut warnings = Vec::new();
-    let ended = ends(bytes);
-
-    reader.set_options(reader.options().jpeg_set_out_colorspace(output));
-    let samples = match reader.decode() {
-        Ok(samples) => samples,
-        Err(error) if !ended => {
-            return Err(DecodeError::damaged(FORMAT, format!("it is cut off ({error:?})")));
-        }
-        Err(_) => {
-            let lenient = options().set_strict_mode(false).jpeg_set_out_colorspace(output);
-            let samples = open(bytes, lenient)?.decode().map_err(damaged)?;
-            warnings.push(Warning::new(
-                WarningCode::DamagedTail,
-                "the JPEG stream breaks the standard; what could be decoded was used",
-            ));
-            samples
-        }
-    };
-    let channels = if output == ColorSpace::Luma { 1 } else { 3 };
-    check_whole(bytes, &samples, header.width as usize, channels)
-        .map_err(|problem| DecodeError::damaged(FORMAT, problem))?;
-    if !ended {
+    if !picture.warnings.is_empty() {
+        warnings.push(Warning::new(
+            WarningCode::DamagedTail,
+            "the JPEG stream holds bytes that belong to no segment; they were passed over",
+        ));
+    }
+    if !ends(bytes) {
         warnings.push(Warning::new(
             WarningCode::DamagedTail,
             "the end-of-image marker is missing, all pixels were there",
         ));
     }
-    if matches!(input, ColorSpace::CMYK | ColorSpace::YCCK) {
+    if matches!(coded, ColorSpace::Cmyk | ColorSpace::Ycck) {
         warnings.push(Warning::new(
             WarningCode::CmykConverted,
             "the CMYK image was converted without its colour profile",
         ));
     }
-    let raster = Raster::from_u8((header.width, header.height), channels, samples)
+    let orientation = picture.exif_orientation().and_then(Orientation::from_exif);
+    let raster = Raster::from_u8((header.width, header.height), channels, picture.into_vec())
         .map_err(DecodeError::raster(FORMAT))?;
     let raster = upright(raster, orientation.unwrap_or(Orientation::NoTransforms))?;
     let mut decoded = Decoded::plain(FORMAT, raster, 8);
@@ -117,10 +117,12 @@ pub(super) fn decode(
 }
 
 /// Grey straight from the luma plane where grey is asked for or all there is.
-fn output_space(input: ColorSpace, color: Option<Color>) -> ColorSpace {
-    match (input, color) {
-        (ColorSpace::Luma, _) | (ColorSpace::YCbCr, Some(Color::Gray)) => ColorSpace::Luma,
-        _ => ColorSpace::RGB,
+fn output(coded: ColorSpace, color: Option<Color>) -> (PixelFormat, usize) {
+    match (coded, color) {
+        (ColorSpace::Grayscale, _) | (ColorSpace::YCbCr, Some(Color::Gray)) => {
+            (PixelFormat::Grayscale, 1)
+        }
+        _ => (PixelFormat::Rgb, 3),
     }
 }
 

@@ -17,7 +17,7 @@ mod heatmap;
 mod image_statistics;
 mod intensity;
 mod jpeg;
-mod jpeg_entropy;
+mod jpeg_scans;
 mod limits;
 pub mod lung_field;
 mod overlay;

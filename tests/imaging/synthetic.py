@@ -9,6 +9,7 @@ seeded pattern; no image is kept.
 from __future__ import annotations
 
 import io
+import shutil
 import sys
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import numpy as np
 import pydicom
 from PIL import Image
 from pydicom import uid
+from pydicom.data import get_testdata_file
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 
@@ -135,6 +137,9 @@ def main() -> None:
             little_endian=not big,
             force_encoding=True,
         )
+    # JPEG that Pillow does not write, out of pydicom's own examples: 12 bits, RGB without a colour transform.
+    for name in ("JPGExtended", "SC_jpeg_no_color_transform", "SC_jpeg_no_color_transform_2", "SC_rgb_jpeg_app14_dcmd"):
+        shutil.copy(get_testdata_file(f"{name}.dcm", download=False), folder)
 
 
 if __name__ == "__main__":

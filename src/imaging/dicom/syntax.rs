@@ -19,7 +19,7 @@ pub(super) enum Encoding {
     Rle,
     /// Each frame deflated by itself (PS3.5 A.4.13).
     DeflatedFrame,
-    /// ISO/IEC 10918-1: baseline, extended at 8 bits, lossless.
+    /// ISO/IEC 10918-1: baseline, extended at 8 and 12 bits, lossless.
     Jpeg,
     /// ISO/IEC 14495-1.
     JpegLs,

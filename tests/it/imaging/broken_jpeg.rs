@@ -76,3 +76,30 @@ proptest! {
         prop_assert!(opened(&bytes).is_err());
     }
 }
+
+/// Where each scan header of a stream begins, and its end marker.
+fn scans(bytes: &[u8]) -> Vec<usize> {
+    let marked = bytes.windows(2).enumerate();
+    marked.filter(|(_, two)| matches!(two, [0xff, 0xda | 0xd9])).map(|(at, _)| at).collect()
+}
+
+#[test]
+fn a_progressive_picture_that_lacks_a_scan_or_a_part_of_one_is_refused() {
+    let whole = std::fs::read("fuzz/corpus/jpeg/progressive").unwrap();
+    assert!(opened(&whole).is_ok());
+    let scans = scans(&whole);
+    assert!(scans.len() > 5, "{scans:?}");
+    for pair in scans.windows(2) {
+        // Huffman tables stand between two scans: what is taken out is the scan and its tables' successor.
+        let without = [&whole[..pair[0]], &whole[pair[1]..]].concat();
+        assert!(opened(&without).is_err(), "without the scan at {}", pair[0]);
+        let length = usize::from(u16::from_be_bytes([whole[pair[0] + 2], whole[pair[0] + 3]]));
+        let half = pair[0] + 2 + length + (pair[1] - pair[0] - 2 - length) / 2;
+        let cut = [&whole[..half], &[0xff, 0xd9]].concat();
+        assert!(opened(&cut).is_err(), "cut within the scan at {}", pair[0]);
+    }
+    let last = scans[scans.len() - 2];
+    let soft = [&whole[..last], &[0xff, 0xd9]].concat();
+    let error = opened(&soft).unwrap_err().to_string();
+    assert!(error.contains("a scan of its coded data is missing"), "{error}");
+}

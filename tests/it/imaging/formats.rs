@@ -104,7 +104,7 @@ fn a_probe_agrees_with_the_decoder() {
 }
 
 #[test]
-fn the_image_crate_and_this_room_read_the_same_originals() {
+fn the_image_crate_and_this_room_read_the_same_originals_but_for_rounding() {
     let Some(folder) = super::data("chest_xray_original/NORMAL") else { return };
     let mut compared = 0;
     for entry in std::fs::read_dir(folder).unwrap().take(3) {
@@ -113,7 +113,9 @@ fn the_image_crate_and_this_room_read_the_same_originals() {
         let Samples::U8(ours) = decoded(&bytes, Some(Color::Gray)).raster.into_samples() else {
             panic!("8 bits")
         };
-        assert_eq!(ours, theirs.into_raw());
+        // Its decoder, zune-jpeg, rounds its transform in its own way.
+        let apart = ours.iter().zip(theirs.as_raw()).map(|(a, b)| a.abs_diff(*b)).max();
+        assert_eq!((ours.len(), apart), (theirs.len(), Some(1)));
         compared += 1;
     }
     assert_eq!(compared, 3);
