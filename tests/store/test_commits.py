@@ -85,7 +85,7 @@ def test_each_answer_is_in_the_store_at_its_very_moment(seaweedfs, bucket_name, 
     assert "Contents" not in left, "files hold the rows now"
 
 
-@pytest.mark.parametrize("fault", [503, 500, "reset", "slow", "lost"])
+@pytest.mark.parametrize("fault", [503, 500, "reset", "slow", "lost", "refused"])
 def test_without_the_store_nobody_is_answered(seaweedfs, bucket_name, tmp_path, fault) -> None:
     with FaultyProxy(seaweedfs.endpoint) as proxy:
         bucket = seaweedfs.bucket(bucket_name)

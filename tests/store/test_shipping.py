@@ -5,8 +5,10 @@ import http.client
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -176,6 +178,69 @@ def test_refused_credentials_are_told_and_lose_nothing(seaweedfs, bucket_name, t
     server.wait_until(lambda: server.metric("hilum_audit_shipped_rows_total") >= 10, "adopted")
     assert server.stop() == 0
     site.everything_is_there_once()
+
+
+def test_credentials_that_are_taken_back_while_it_ships_cost_disk_only(seaweedfs, bucket_name, tmp_path) -> None:
+    with FaultyProxy(seaweedfs.endpoint) as proxy:
+        site = Site(tmp_path, store_config(proxy.endpoint, seaweedfs.bucket(bucket_name)), seal_age="200ms")
+        server = site.serve()
+        site.ask(server, 10)
+        server.wait_until(lambda: server.metric("hilum_audit_shipped_rows_total") >= 10, "shipped")
+        # In the middle of a segment: its file is there, its manifest is not any more.
+        refusing = threading.Event()
+
+        def fault(_number: int, method: str) -> object:
+            if method == "PUT" and not refusing.is_set():
+                refusing.set()
+                return None
+            return "refused" if refusing.is_set() else None
+
+        proxy.fault = fault
+        for _ in range(5):
+            site.ask(server, 5)
+            time.sleep(0.1)
+        server.wait_until(lambda: server.metric("hilum_audit_ship_failures_total") >= 3, "failing")
+        site.ask(server, 10)
+        assert server.is_ready() and site.sealed()
+        assert any("the store refuses" in line and "ERROR" in line for line in server.log), server.log
+        proxy.fault = lambda _number, _method: None
+        server.wait_until(lambda: not site.sealed(), "shipped with good ones")
+        assert server.stop() == 0
+        site.everything_is_there_once()
+
+
+def test_a_registry_that_is_down_for_long_costs_disk_only(seaweedfs, bucket_name, tmp_path) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="hilum-postgresql-"))
+    try:
+        with servers.postgresql(folder) as postgresql:
+            url = postgresql.database("registry")
+            registry = f"[registry]\nurl = {json.dumps(url)}\npassword_file = {json.dumps(str(postgresql.password))}\n"
+            registry += 'timeout = "2s"\n'
+            config = store_config(seaweedfs.endpoint, seaweedfs.bucket(bucket_name))
+            site = Site(tmp_path, config, registry, seal_age="200ms")
+            site.hilum("migrate", "up")
+            server = site.serve()
+            site.ask(server, 20)
+            server.wait_until(lambda: server.metric("hilum_audit_shipped_rows_total") >= 20, "shipped")
+            postgresql.stop()
+            while server.metric("hilum_audit_ship_failures_total") < 4:
+                site.ask(server, 5)
+                time.sleep(0.1)
+            assert server.is_ready() and len(site.sealed()) > 1
+            # One that starts meanwhile answers as well, and adopts what the first one leaves.
+            server.process.kill()
+            server.process.wait()
+            server = site.serve()
+            site.ask(server, 20)
+            server.wait_until(lambda: server.metric("hilum_audit_ship_failures_total") >= 2, "failing")
+            assert server.is_ready()
+            postgresql.start()
+            server.wait_until(lambda: not site.sealed(), "shipped after it is back")
+            assert server.stop() == 0
+            site.everything_is_there_once()
+            assert site.verified()["chains"] == 2
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_objects_are_locked_and_encrypted(seaweedfs, moto, bucket_name, tmp_path) -> None:
