@@ -315,10 +315,11 @@ def test_two_sidecars_after_one_folder_ship_each_segment_once(seaweedfs, bucket_
     assert not re.search(r"cannot be shipped", "".join(sum(logs, [])))
 
 
-def test_killed_again_and_again_loses_no_record_and_doubles_none(seaweedfs, bucket_name, tmp_path) -> None:
+@pytest.mark.parametrize("durability", ["spool", "store"])
+def test_killed_again_and_again_loses_no_record_and_doubles_none(seaweedfs, bucket_name, tmp_path, durability) -> None:
     """Five times, as often as HILUM_KILLS says otherwise: while records are written and shipped."""
     config = store_config(seaweedfs.endpoint, seaweedfs.bucket(bucket_name))
-    site = Site(tmp_path, config, seal_bytes=65536)
+    site = Site(tmp_path, config, seal_bytes=65536, durability=durability, commit_timeout="60s")
     for _ in range(int(os.environ.get("HILUM_KILLS", "5"))):
         server = site.serve()
         before = len(site.answered)

@@ -162,8 +162,10 @@ async fn an_image_has_one_hash_by_every_way_and_a_row_with_its_statistics() {
     let mut answers = vision.classify_stream(tokio_stream::iter(items)).await.unwrap().into_inner();
     let told = answers.message().await.unwrap().unwrap().result.unwrap();
     let proto::classify_stream_response::Result::Error(told) = told else { panic!("{told:?}") };
-    let asked =
-        raw_request("spots.image", &[("image", "BYTES", &[1, 1], &strings(&[bad_file.clone()]))]);
+    let asked = raw_request(
+        "spots.image",
+        &[("image", "BYTES", &[1, 1], &strings(std::slice::from_ref(&bad_file)))],
+    );
     let mut oip = server.client().await;
     let refusals = [
         vision.classify(ask("spots", bad_file.clone())).await.unwrap_err(),
