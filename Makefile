@@ -57,9 +57,9 @@ test-store: onnxruntime ## store, registry and shipping against real servers: Se
 bench: onnxruntime ## what serving costs against what the machine can do (docs/benchmarks.md); takes minutes
 	cargo bench --locked --bench serving
 
-bench-audit: ## a million records: written, shipped, verified, an aggregate over them
+bench-audit: ## a million records (ROWS=N: as many): written, shipped, verified, an aggregate over them
 	@made="$$(mktemp -d)" && trap 'rm -r "$$made"' EXIT && set -x && \
-	cargo bench --locked --bench audit -- 1000000 "$$made" && \
+	cargo bench --locked --bench audit -- $(or $(ROWS),1000000) "$$made" && \
 	"$$(PYTHON=$(PYTHON) .ci/venv store tests/store/requirements.txt)/bin/python" benches/audit_query.py "$$made"
 
 bench-overload: onnxruntime ## goodput at twice the saturating rate; takes minutes

@@ -1,6 +1,6 @@
 //! What the record costs: a million rows written, shipped and verified on this machine.
 //!
-//! `make bench-audit`, or `cargo bench --bench audit -- ROWS FOLDER`; the folder keeps the store for
+//! `make bench-audit ROWS=N`, or `cargo bench --bench audit -- ROWS FOLDER`; the folder keeps the store for
 //! `benches/audit_query.py`. Rows are like those of images of ten models over a week. This program must never
 //! measure a store over a network: what that costs is the network's.
 
@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(folder)?;
     println!("rows: {rows}");
     let dir = written(folder, rows)?;
-    println!("resident after writing: {} MiB", resident()?);
+    println!("resident at most, up to here: {} MiB", resident()?);
     tokio::runtime::Runtime::new()?.block_on(shipped(folder, &dir, rows))
 }
 
@@ -75,7 +75,7 @@ async fn shipped(folder: &Path, dir: &ChainDir, rows: u64) -> Result<(), Box<dyn
     told("shipped to a folder", begun.elapsed(), rows);
     println!("files: {}, manifests: {}", shipped.files, shipped.segments);
     println!("bytes a row in the store: {:.1}", shipped.bytes as f64 / rows as f64);
-    println!("resident at most: {} MiB", resident()?);
+    println!("resident at most, up to here: {} MiB", resident()?);
     let begun = Instant::now();
     let verification = Verification {
         store: parts.store.as_ref(),
@@ -88,7 +88,7 @@ async fn shipped(folder: &Path, dir: &ChainDir, rows: u64) -> Result<(), Box<dyn
     if !verified.findings.is_empty() || verified.rows != rows {
         return Err(format!("it does not hold: {verified:?}").into());
     }
-    println!("resident at most: {} MiB", resident()?);
+    println!("resident at most, up to here: {} MiB", resident()?);
     Ok(())
 }
 

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use crate::audit::{
-    Audit, AuditSettings, AuditStartError, ManifestKey, ShipBy, ShipThread, ShipperSettings,
-    SigningError,
+    Audit, AuditSettings, AuditStartError, Durability, ManifestKey, ShipBy, ShipThread,
+    ShipperSettings, SigningError,
 };
 use crate::config::Config;
 use crate::lifecycle::{Clock, Readiness};
@@ -28,6 +28,7 @@ pub(super) fn start(parts: &AuditParts<'_>) -> Result<Audit, AuditStartError> {
         spool_dir: audit.spool_dir.clone(),
         keys_file: audit.keys_file.clone(),
         durability: audit.durability,
+        store: (audit.durability == Durability::Store).then(|| config.store.settings()),
         max_bytes: audit.max_bytes.get(),
         seal_bytes: audit.seal_bytes.get(),
         seal_age: audit.seal_age,

@@ -71,6 +71,11 @@ impl ChainWriter {
         self.segment.as_ref()
     }
 
+    /// The frames of the rows that were appended last.
+    pub fn frames(&self) -> &[u8] {
+        &self.frames
+    }
+
     /// The folder.
     pub fn folder(&self) -> &Path {
         &self.folder

@@ -1,7 +1,8 @@
 //! Group commit: one thread writes what all callers wait for, and answers them together.
 //!
-//! While one `fdatasync` runs, further records gather; the next one takes them all. Once a second the
-//! thread looks after its directory: the bound, the lock, the age of the segment, refusals to be written.
+//! While one `fdatasync` runs, further records gather; the next one takes them all. With durability "store"
+//! the group goes to the store as one object, too, before it is answered. Once a second the thread looks after
+//! its directory: the bound, the lock, the age of the segment, refusals to be written.
 //! This file must never answer a caller before its rows are durable, unless durability is "best_effort".
 
 use std::io;
@@ -14,11 +15,12 @@ use tokio::sync::oneshot;
 use super::chain_writer::{ChainWriter, Head};
 use super::error::AuditError;
 use super::handle::{AuditSettings, Durability, Shared};
-use super::keys::ANONYMOUS;
+use super::keys::{ANONYMOUS, KeyId};
 use super::lock::DirLock;
 use super::record::{AuditId, NO_MODEL, Record};
 use super::refusals::Refused;
 use super::spool::{self, ChainDir};
+use super::store_commit::{GroupStart, StoreCommits};
 use super::time::Micros;
 
 /// How often the thread looks after its directory.
@@ -48,6 +50,8 @@ pub struct Committer {
     /// The second in which refusals were written last.
     pub(super) refusals_at: i64,
     pub(super) unsynced: bool,
+    /// With durability "store".
+    pub(super) commits: Option<StoreCommits>,
     pub(super) sealed: u64,
 }
 
@@ -56,6 +60,10 @@ type Waiting = Vec<oneshot::Sender<Result<(), AuditError>>>;
 impl Committer {
     /// Works until it is told to end, or nobody is left to tell it.
     pub fn run(mut self) {
+        // Whether the store is there is not found out by the first caller.
+        if self.commits.is_some() {
+            self.look();
+        }
         let done = loop {
             let wait = LOOK.saturating_sub(self.since_look());
             match self.receiver.recv_timeout(wait) {
@@ -129,12 +137,14 @@ impl Committer {
         let key = self.shared.keys.at(ts).id().clone();
         let room = self.settings.max_bytes.saturating_sub(self.used);
         let before = self.segment_bytes();
-        let sync = self.settings.durability == Durability::Spool;
+        let sync = self.settings.durability != Durability::BestEffort;
+        let start = GroupStart { first: self.chain.rows(), prev_hash: self.chain.last_hash() };
         let begun = self.shared.clock.now();
         match self.chain.append(rows.into_iter(), ts, &key, room, sync) {
             Ok(()) => {}
             Err(error) => return Err(self.failed(&error)),
         }
+        let stored = self.commit_to_store(start, ts, &key);
         let took = self.shared.clock.now().saturating_duration_since(begun);
         self.shared.metrics.committed(count, took);
         self.unsynced |= !sync;
@@ -144,7 +154,27 @@ impl Committer {
             self.seal(ts);
         }
         self.tell();
-        Ok(())
+        stored
+    }
+
+    /// What was appended since `start` goes to the store, where durability is "store". On failure the rows stay
+    /// in the spool and are sent again, but nobody is answered.
+    fn commit_to_store(
+        &mut self,
+        start: GroupStart,
+        ts: Micros,
+        key: &KeyId,
+    ) -> Result<(), AuditError> {
+        let Some(commits) = &mut self.commits else { return Ok(()) };
+        let begun = self.shared.clock.now();
+        let done = commits.commit(&self.chain, self.dir.chain, start, (ts, key));
+        let took = self.shared.clock.now().saturating_duration_since(begun);
+        self.shared.metrics.committed_to_store(took);
+        done.map_err(|_| {
+            self.shared.metrics.failed(AuditError::Store.name());
+            self.shared.set_state(Some(AuditError::Store));
+            AuditError::Store
+        })
     }
 
     fn segment_bytes(&self) -> u64 {
@@ -219,6 +249,9 @@ impl Committer {
             let mended = self.chain.mend().and_then(|()| probe(&self.dir));
             state = mended.is_err().then_some(AuditError::Disk);
         }
+        if state.is_none() && self.commits.as_mut().is_some_and(|it| it.look().is_err()) {
+            state = Some(AuditError::Store);
+        }
         match (was, state) {
             (None, Some(state)) => {
                 let path = self.dir.path.display();
@@ -267,7 +300,8 @@ impl Committer {
         }
         self.refusals_at = second;
         let rows = refused.iter().map(|refused| self.refusal(refused, now)).collect();
-        if self.commit(rows).is_err() {
+        // What waits for the store alone is written already.
+        if self.commit(rows).is_err_and(|error| error != AuditError::Store) {
             self.shared.refusals.put_back(&refused);
         }
     }

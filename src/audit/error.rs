@@ -22,6 +22,9 @@ pub enum AuditError {
     /// The directory belongs to another process, or is gone.
     #[error("the audit's directory is lost to this process: nothing is answered until it is back")]
     Lost,
+    /// The store refuses, cannot be reached or is too slow, and durability is "store".
+    #[error("the audit record cannot be written to the store: nothing is answered until it can")]
+    Store,
     /// More records wait than may.
     #[error("too many audit records wait to be written; try again")]
     Behind,
@@ -35,10 +38,11 @@ pub enum AuditError {
 
 impl AuditError {
     /// Every error, for metrics.
-    pub const ALL: [AuditError; 6] = [
+    pub const ALL: [AuditError; 7] = [
         AuditError::Full,
         AuditError::Disk,
         AuditError::Lost,
+        AuditError::Store,
         AuditError::Behind,
         AuditError::Slow,
         AuditError::Ended,
@@ -50,6 +54,7 @@ impl AuditError {
             AuditError::Full => "spool_full",
             AuditError::Disk => "disk",
             AuditError::Lost => "lock_lost",
+            AuditError::Store => "store",
             AuditError::Behind => "behind",
             AuditError::Slow => "slow",
             AuditError::Ended => "ended",
@@ -67,6 +72,7 @@ impl Fault for AuditError {
             AuditError::Full => "AUDIT_SPOOL_FULL",
             AuditError::Disk => "AUDIT_DISK",
             AuditError::Lost => "AUDIT_LOCK_LOST",
+            AuditError::Store => "AUDIT_STORE",
             AuditError::Behind => "AUDIT_BEHIND",
             AuditError::Slow => "AUDIT_SLOW",
             AuditError::Ended => "SHUTTING_DOWN",
@@ -77,9 +83,11 @@ impl Fault for AuditError {
         match self {
             AuditError::Behind => Some(Duration::from_millis(50)),
             AuditError::Ended => None,
-            AuditError::Full | AuditError::Disk | AuditError::Lost | AuditError::Slow => {
-                Some(Duration::from_secs(1))
-            }
+            AuditError::Full
+            | AuditError::Disk
+            | AuditError::Lost
+            | AuditError::Store
+            | AuditError::Slow => Some(Duration::from_secs(1)),
         }
     }
 }
@@ -100,7 +108,10 @@ pub enum AuditStartError {
     /// The keys.
     #[error(transparent)]
     Keys(#[from] KeyError),
-    /// No thread.
+    /// Durability is "store", and no store is named.
+    #[error("audit.durability = \"store\" needs a store; name one in the section `store`")]
+    NoStore,
+    /// No thread, or no timer.
     #[error("the thread that writes audit records cannot be started: {0}")]
     Thread(io::Error),
 }

@@ -22,9 +22,11 @@ use super::lock::DirLock;
 use super::record::{ChainId, NO_HASH, Record};
 use super::refusals::Refusals;
 use super::spool::{self, ChainDir, OWNER_LOCK};
+use super::store_commit::StoreCommits;
 use super::time::Micros;
 use crate::domain::{Digest, Fault};
 use crate::lifecycle::{Clock, Readiness, ReadinessPart};
+use crate::store::StoreSettings;
 use crate::telemetry::{AuditMetrics, Metrics};
 
 /// When an answer may leave.
@@ -48,6 +50,8 @@ pub struct AuditSettings {
     pub keys_file: Option<PathBuf>,
     /// When an answer may leave.
     pub durability: Durability,
+    /// Where commits go with [`Durability::Store`], which needs it; the others pass it over.
+    pub store: Option<StoreSettings>,
     /// Bytes that all chains of the spool may take.
     pub max_bytes: u64,
     /// Bytes at which a segment is sealed.
@@ -136,6 +140,14 @@ impl Audit {
             Some(path) => KeyRing::read(path)?,
             None => KeyRing::read_or_make(&spool.join("keys.toml"))?,
         };
+        let commits = match (settings.durability, &settings.store) {
+            (Durability::Store, None) => return Err(AuditStartError::NoStore),
+            (Durability::Store, Some(store)) => {
+                let commits = StoreCommits::new(store.clone(), settings.commit_timeout);
+                Some(commits.map_err(AuditStartError::Thread)?)
+            }
+            (Durability::Spool | Durability::BestEffort, _) => None,
+        };
         let now = Micros::of(clock.utc());
         adopt_dead(spool, now);
         let dir = ChainDir::of(spool, ChainId::at(now));
@@ -157,7 +169,8 @@ impl Audit {
             state: AtomicU8::new(0),
             best_effort: settings.durability == Durability::BestEffort,
         });
-        shared.set_state(None);
+        // Not ready until the store was seen to be there.
+        shared.set_state(commits.as_ref().map(|_| AuditError::Store));
         let committer = Committer {
             receiver,
             settings: settings.clone(),
@@ -167,6 +180,7 @@ impl Audit {
             looked: clock.now(),
             refusals_at: i64::MIN,
             unsynced: false,
+            commits,
             sealed: 0,
             lock,
             dir: dir.clone(),

@@ -5,7 +5,7 @@
 //! This file must never write: a segment is written by `segment_writer` alone.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use minicbor::{Decoder, Encoder};
@@ -193,8 +193,8 @@ impl Seal {
 /// Reads a segment from its beginning, row by row; it ends after the last good row of a segment that
 /// is still written, and at the seal of another. What is wrong is the last item.
 #[derive(Debug)]
-pub struct SegmentReader {
-    file: BufReader<File>,
+pub struct SegmentReader<R = BufReader<File>> {
+    file: R,
     path: PathBuf,
     header: SegmentHeader,
     payload: Vec<u8>,
@@ -209,20 +209,29 @@ pub struct SegmentReader {
     ended: bool,
 }
 
+fn at_start(path: &Path, fault: SegmentFault) -> SegmentError {
+    SegmentError { path: path.to_owned(), offset: 0, seq: None, fault }
+}
+
 impl SegmentReader {
     /// Opens the segment at `path` and reads its header.
     ///
     /// # Errors
     /// [`SegmentError`].
     pub fn open(path: &Path) -> Result<Self, SegmentError> {
-        let failed = |fault: SegmentFault| SegmentError {
-            path: path.to_owned(),
-            offset: 0,
-            seq: None,
-            fault,
-        };
-        let read = |error| failed(FrameError::Read(error).into());
-        let mut file = BufReader::with_capacity(256 << 10, File::open(path).map_err(read)?);
+        let read = |error| at_start(path, FrameError::Read(error).into());
+        let file = BufReader::with_capacity(256 << 10, File::open(path).map_err(read)?);
+        Self::begin(file, path)
+    }
+}
+
+impl<R: Read> SegmentReader<R> {
+    /// Reads the header of the segment that `file` gives; errors call it `path`.
+    ///
+    /// # Errors
+    /// [`SegmentError`].
+    pub fn begin(mut file: R, path: &Path) -> Result<Self, SegmentError> {
+        let failed = |fault: SegmentFault| at_start(path, fault);
         let mut payload = Vec::new();
         let kind = read_frame(&mut file, &mut payload).map_err(|error| failed(error.into()))?;
         match kind {
@@ -336,7 +345,7 @@ impl SegmentReader {
     }
 }
 
-impl Iterator for SegmentReader {
+impl<R: Read> Iterator for SegmentReader<R> {
     type Item = Result<StoredRow, SegmentError>;
 
     fn next(&mut self) -> Option<Self::Item> {

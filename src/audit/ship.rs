@@ -12,12 +12,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::commit_objects::clear_commits;
 use super::lock::DirLock;
 use super::manifest::{MAX_MANIFEST, Manifest};
 use super::merkle::MerkleTree;
 use super::pack::{Packed, PackedFile, Position, pack, sealed_hash};
 use super::parquet_read;
 use super::record::ChainId;
+use super::restore::restore;
 use super::ship_error::ShipError;
 use super::signing::ManifestKey;
 use super::spool::{ChainDir, SHIP_LOCK, SealedSegment};
@@ -66,6 +68,9 @@ pub async fn ship_chain(
     let noted = noted(parts, dir.chain).await?;
     let folder = dir.clone();
     let adopted = tokio::task::spawn_blocking(move || folder.try_adopt(now)).await??;
+    if adopted.is_some() && noted.closing.is_none() {
+        restore(parts, dir, noted.head.as_ref(), now).await?;
+    }
     let mut shipped = ship_sealed(parts, dir, noted.head.as_ref()).await?;
     if let Some(_adopted) = adopted {
         close(parts, dir, &noted, now, ClosedBy::Adopter).await?;
@@ -110,6 +115,10 @@ async fn close(
     now: Micros,
     by: ClosedBy,
 ) -> Result<(), ShipError> {
+    // What could not be cleared before is cleared now.
+    let head = parts.registry.chain(&dir.chain.to_string()).await?.and_then(|chain| chain.head);
+    let covered = Position::after(head.as_ref()).first;
+    clear_commits(parts.store.as_ref(), dir.chain, covered).await?;
     if noted.closing.is_none() {
         parts.registry.close_chain(&dir.chain.to_string(), closing(now, by)).await?;
     }
@@ -166,12 +175,13 @@ async fn ship_sealed(
         let removed = fs::remove_file(&segment.path);
         removed.map_err(|error| failed(&segment.path, error))?;
     }
+    clear_commits(parts.store.as_ref(), dir.chain, position.first).await?;
     Ok(shipped)
 }
 
 /// Goes past the manifests that are in the store and not noted yet: their shipper died in between, or the
 /// registry was put back to an earlier state.
-async fn catch_up(
+pub(super) async fn catch_up(
     parts: &ShipParts,
     chain: ChainId,
     mut position: Position,

@@ -5,6 +5,7 @@
 use super::manifest::ManifestError;
 use super::pack::PackError;
 use super::parquet_read::ParquetReadError;
+use super::record::ChainId;
 use super::spool::SpoolError;
 use crate::registry::RegistryError;
 use crate::store::{KeyError, StoreError};
@@ -40,6 +41,25 @@ pub enum ShipError {
     OtherManifest {
         /// The object.
         key: String,
+    },
+    /// A commit in the store that does not continue the chain of a process whose spool has lost rows.
+    #[error(
+        "{key}: row {expected} is next; a commit is missing in the store or is of another chain. Put its \
+         object back from a backup or an earlier version"
+    )]
+    CommitGap {
+        /// The object.
+        key: String,
+        /// The row that is next.
+        expected: u64,
+    },
+    /// A chain that is not to be recovered.
+    #[error("chain {chain} is not recovered: {problem}")]
+    NotLost {
+        /// Which.
+        chain: ChainId,
+        /// Why.
+        problem: &'static str,
     },
     /// A manifest in the store that cannot be believed.
     #[error("{key}: {error}")]

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::commit_objects::commits;
 use super::record::ChainId;
 use super::ship::{ShipParts, Shipped, finish_chain, ship_chain};
 use super::ship_error::ShipError;
@@ -123,6 +124,29 @@ impl Shipper {
             round.left += usize::from(dir.path.exists());
         }
         Ok(round)
+    }
+
+    /// Makes the folder of a chain whose process and disk are gone, so that a round adopts it, puts back what
+    /// the store has as commits, ships it and closes the chain.
+    ///
+    /// # Errors
+    /// A chain that is closed, that is in the spool already, or that the store has no commits of.
+    pub async fn recover(&mut self, chain: ChainId) -> Result<(), ShipError> {
+        let parts = self.parts().await?;
+        let refused = |problem: &'static str| Err(ShipError::NotLost { chain, problem });
+        let dir = ChainDir::of(&self.settings.spool, chain);
+        if dir.path.exists() {
+            return refused("it is in this spool already, and is shipped out of it");
+        }
+        let known = parts.registry.chain(&chain.to_string()).await?;
+        if known.is_some_and(|known| known.closing.is_some()) {
+            return refused("it is closed: everything of it was shipped");
+        }
+        if commits(parts.store.as_ref(), Some(chain)).await?.is_empty() {
+            return refused("the store has no commits of it that are not shipped");
+        }
+        std::fs::create_dir_all(&dir.path)
+            .map_err(|error| ShipError::Folder { path: dir.path.display().to_string(), error })
     }
 
     /// How long the oldest sealed segment has been waiting.

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::manifest::{FILES, MANIFESTS, Manifest};
 use super::record::ChainId;
 use super::verify_chain::Walk;
+use crate::domain::Digest;
 use crate::registry::{Chain, Registry, RegistryError};
 use crate::store::{ObjectInfo, ObjectKey, ObjectStore, StoreError, list_all};
 
@@ -62,6 +63,8 @@ pub struct Verified {
     pub rows: u64,
     /// Files behind the last manifest of a chain that has not ended: their manifest is about to come.
     pub pending_files: u64,
+    /// Commits that no manifest covers yet and that continue their chain (`audit.durability = "store"`).
+    pub pending_commits: u64,
     /// Whether heads were compared with a registry.
     pub with_registry: bool,
     /// What is wrong; empty = nothing is.
@@ -89,6 +92,8 @@ pub(super) struct Covered {
     pub named: BTreeSet<String>,
     /// The number of the row that is next, by chain.
     pub next: BTreeMap<String, u64>,
+    /// The hash of the last row, by chain, where there is one.
+    pub hashes: BTreeMap<String, Digest>,
 }
 
 impl Verification<'_> {
@@ -98,6 +103,8 @@ impl Verification<'_> {
     /// What kept it from being done.
     pub async fn run(&self) -> Result<Verified, VerifyError> {
         let mut report = Verified { with_registry: self.registry.is_some(), ..Verified::default() };
+        // Before manifests and files: what goes away meanwhile is in those.
+        let commits = self.commits(&mut report).await?;
         let noted = self.noted().await?;
         let files = list_all(self.store, FILES).await?;
         let allowed = self.allowed(&noted);
@@ -123,13 +130,14 @@ impl Verification<'_> {
                 report.say(chain, None, Some((0, None)), problem);
             }
         }
+        self.committed(&commits, &covered, &mut report).await?;
         for ObjectInfo { key, .. } in files {
             self.stranger(&key, &covered, &noted, &mut report);
         }
         Ok(report)
     }
 
-    fn wants(&self, chain: &str) -> bool {
+    pub(super) fn wants(&self, chain: &str) -> bool {
         self.chain.is_none_or(|wanted| wanted.to_string() == chain)
     }
 

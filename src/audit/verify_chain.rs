@@ -102,6 +102,9 @@ impl Walk<'_> {
             let hash = manifest.last_hash;
             before = Before { next, hash, manifest: Some(digest), linked: true };
         }
+        if before.next > 0 && before.linked {
+            covered.hashes.insert(chain.clone(), before.hash);
+        }
         covered.next.insert(chain, before.next);
         self.ends(&read, report);
         Ok(())

@@ -12,7 +12,7 @@ use super::audit::{configured, runtime};
 use super::flags::print_json;
 use super::{Output, exit, failed};
 use crate::app;
-use crate::audit::Shipper;
+use crate::audit::{ChainId, Shipper};
 use crate::config::Config;
 use crate::lifecycle::SystemClock;
 use crate::telemetry::{Metrics, logs};
@@ -27,6 +27,10 @@ pub(super) struct Ship {
     /// Go through the spool once and end; exit code 1 if something could not be shipped
     #[arg(long)]
     once: bool,
+    /// The chain of a process whose disk is lost: what the store has as commits (audit.durability = "store") is
+    /// put back into the spool and shipped. Only when that process runs no more; may be repeated, implies --once
+    #[arg(long, value_name = "CHAIN")]
+    recover: Vec<ChainId>,
     /// How to print what was shipped (with --once)
     #[arg(long, value_enum, default_value = "text")]
     output: Output,
@@ -36,11 +40,15 @@ impl Ship {
     pub(super) fn run(self) -> Result<ExitCode, ExitCode> {
         let config = configured(self.config.as_deref())?;
         let telemetry = &config.telemetry;
-        if !self.once {
+        if !self.is_once() {
             logs::install(telemetry.log_format, &telemetry.log_filter)
                 .map_err(|error| failed(exit::USAGE, &error))?;
         }
         runtime()?.block_on(self.ship(&config))
+    }
+
+    const fn is_once(&self) -> bool {
+        self.once || !self.recover.is_empty()
     }
 
     async fn ship(&self, config: &Config) -> Result<ExitCode, ExitCode> {
@@ -48,7 +56,11 @@ impl Ship {
         // Nobody scrapes a sidecar; its log lines say what the service's metrics would.
         let metrics = Metrics::new().map_err(|error| failed(exit::FAILED, &error))?;
         let mut shipper = Shipper::new(settings, Arc::new(SystemClock), metrics.audit());
-        if self.once {
+        for chain in &self.recover {
+            let recovered = shipper.recover(*chain).await;
+            recovered.map_err(|error| failed(exit::FAILED, &error))?;
+        }
+        if self.is_once() {
             return self.once(&mut shipper).await;
         }
         let on = |kind| signal(kind).map_err(|error| failed(exit::FAILED, &error));

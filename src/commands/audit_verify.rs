@@ -78,7 +78,8 @@ fn tell(verified: &Verified) {
         };
         println!("WRONG{chain}{row}{id}:{object} {}", finding.problem);
     }
-    let Verified { chains, manifests, signed, files, rows, pending_files, .. } = verified;
+    let Verified { chains, manifests, signed, files, rows, pending_files, pending_commits, .. } =
+        verified;
     println!(
         "{rows} rows in {files} files, {manifests} manifests ({signed} signed), {chains} chains"
     );
@@ -87,6 +88,9 @@ fn tell(verified: &Verified) {
     }
     if *pending_files > 0 {
         println!("{pending_files} files are being shipped: their manifest is about to come");
+    }
+    if *pending_commits > 0 {
+        println!("{pending_commits} commits are not shipped yet");
     }
     if !verified.with_registry {
         println!("without the registry: a missing end or a missing chain is not seen");

@@ -22,9 +22,9 @@ pub struct AuditConfig {
     /// The directory of records that are not shipped yet; made if it is absent. Several processes may
     /// share it.
     pub spool_dir: PathBuf,
-    /// When an answer may leave: `spool` = once its record is on the spool's disk, `best_effort` = at
-    /// once, so that records may be lost. `store` (once the object store has the record) is refused
-    /// as long as this release cannot do it.
+    /// When an answer may leave: `spool` = once its record is on the spool's disk, `store` = once the
+    /// store has it too, so that it outlives the disk, `best_effort` = at once, so that records may be
+    /// lost.
     pub durability: Durability,
     /// Bytes that the spool may take, with all its processes; when it is full, requests are refused.
     pub max_bytes: NonZeroU64,
@@ -35,7 +35,7 @@ pub struct AuditConfig {
     #[schemars(with = "String")]
     pub seal_age: Duration,
     /// How long a request may wait for its record to be written; then it fails, and the record may still
-    /// be written.
+    /// be written. With `durability = "store"`, a call to the store ends by then too.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub commit_timeout: Duration,
@@ -85,13 +85,6 @@ impl AuditConfig {
         let mut problems = Vec::new();
         if self.spool_dir.as_os_str().is_empty() {
             problems.push("audit.spool_dir is empty; name a directory".to_owned());
-        }
-        if self.durability == Durability::Store {
-            problems.push(
-                "audit.durability = \"store\" is not possible in this release; take \"spool\" on a \
-                 disk that outlives the process"
-                    .to_owned(),
-            );
         }
         let (most, seal) = (self.max_bytes.get(), self.seal_bytes.get());
         if most < LEAST_BYTES || seal < LEAST_BYTES {

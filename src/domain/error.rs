@@ -112,6 +112,11 @@ pub trait Fault: std::error::Error {
     fn retry_after(&self) -> Option<Duration> {
         None
     }
+
+    /// The number of the request in the record, where the failure has its rows there; for `x-audit-id`.
+    fn audit_id(&self) -> Option<String> {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use crate::domain::{ErrorKind, Fault};
+use crate::oip;
 use crate::telemetry::TraceContext;
 
 /// What a call brings beside its body.
@@ -99,6 +100,7 @@ pub struct Refusal {
     status: StatusCode,
     text: String,
     retry_after: Option<Duration>,
+    audit_id: Option<String>,
 }
 
 impl Refusal {
@@ -114,21 +116,21 @@ impl Refusal {
         };
         let status = StatusCode::from_u16(kind.http_status());
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, text, retry_after: fault.retry_after() }
+        Self { status, text, retry_after: fault.retry_after(), audit_id: fault.audit_id() }
     }
 
     /// The answer where there is no route.
     pub fn no_route(path: &str) -> Self {
         let path: String = path.chars().take(128).flat_map(char::escape_debug).collect();
         let text = format!("there is no '{path}'; /openapi.json lists what there is");
-        Self { status: StatusCode::NOT_FOUND, text, retry_after: None }
+        Self { status: StatusCode::NOT_FOUND, text, retry_after: None, audit_id: None }
     }
 
     /// The answer to a method that the route does not have; the header `allow` names those it has.
     pub fn wrong_method() -> Self {
         let text = "the path does not have this method; the header allow names those it has";
         let status = StatusCode::METHOD_NOT_ALLOWED;
-        Self { status, text: text.to_owned(), retry_after: None }
+        Self { status, text: text.to_owned(), retry_after: None, audit_id: None }
     }
 }
 
@@ -144,6 +146,9 @@ impl IntoResponse for Refusal {
             // The header knows whole seconds only.
             let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(Ok(id)) = self.audit_id.map(HeaderValue::try_from) {
+            response.headers_mut().insert(oip::AUDIT_ID, id);
         }
         response
     }

@@ -57,6 +57,9 @@ pub enum InferError {
     /// The prediction has no answer.
     #[error(transparent)]
     Predict(#[from] PredictError),
+    /// What was asked of the answer cannot be done with it; its rows are in the record.
+    #[error("{1}")]
+    Answered(AuditId, Box<InferError>),
     /// The thread that copied was lost.
     #[error("copying out of or into shared memory ended without a result")]
     Lost,
@@ -68,6 +71,7 @@ impl InferError {
             InferError::Message(error) => Some(error),
             InferError::Key(error) => Some(error),
             InferError::Predict(error) => Some(error),
+            InferError::Answered(_, error) => Some(error.as_ref()),
             InferError::Lost => None,
         }
     }
@@ -88,6 +92,13 @@ impl Fault for InferError {
 
     fn retry_after(&self) -> Option<std::time::Duration> {
         self.inner().and_then(Fault::retry_after)
+    }
+
+    fn audit_id(&self) -> Option<String> {
+        match self {
+            InferError::Answered(id, _) => Some(id.to_string()),
+            other => other.inner().and_then(Fault::audit_id),
+        }
     }
 }
 
@@ -110,9 +121,13 @@ pub async fn infer(
     });
     let (delivery, asked) = prepared.inspect_err(|error| pipeline.refused(edge, error))?;
     let (mut prediction, notice) = asked.answered(pipeline).await?;
-    delivery.classify(&mut prediction)?;
     let (version, timing) = (prediction.version, prediction.timing);
     let audit_id = prediction.audit_id;
+    let answered = |error: InferError| match audit_id {
+        Some(id) => InferError::Answered(id, Box::new(error)),
+        None => error,
+    };
+    delivery.classify(&mut prediction).map_err(|error| answered(error.into()))?;
     let mut message = infer_response(prediction, id);
     if !notice.is_empty() {
         let notice =
@@ -125,7 +140,8 @@ pub async fn infer(
             delivery.store(&mut message, &memory)?;
             Ok(message)
         })
-        .await?;
+        .await
+        .map_err(answered)?;
     }
     Ok(InferAnswer { message, version, timing, audit_id })
 }

@@ -155,19 +155,23 @@ impl Account<'_> {
         self.write(rows).await
     }
 
-    /// Writes the rows of a request that has no answer.
-    ///
-    /// # Errors
-    /// [`PredictError::Audit`], in the place of the request's own error.
-    pub async fn failed(mut self, error: &PredictError) -> Result<(), PredictError> {
-        let mut rows = self.rows().await?;
+    /// Writes the rows of a request that has no answer. Gives back its error, with the number of the request;
+    /// [`PredictError::Audit`] in its place where they cannot be written.
+    pub async fn failed(mut self, error: PredictError) -> PredictError {
+        let mut rows = match self.rows().await {
+            Ok(rows) => rows,
+            Err(unwritten) => return unwritten,
+        };
         for row in &mut rows {
             row.status = Status::Failed(error.kind());
             row.warnings = vec![error.reason().to_owned()];
         }
         // Not by the deadline: that it passed may be what is to be written down.
         self.deadline = None;
-        self.write(rows).await
+        match self.write(rows).await {
+            Ok(()) => error.recorded(self.audit_id()),
+            Err(unwritten) => unwritten,
+        }
     }
 
     async fn write(&mut self, rows: Vec<Record>) -> Result<(), PredictError> {

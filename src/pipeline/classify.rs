@@ -236,10 +236,7 @@ impl Pipeline {
         match (account, failed) {
             (None, None) => {}
             (None, Some(error)) => return Err(error),
-            (Some(account), Some(error)) => {
-                account.failed(&error).await?;
-                return Err(error);
-            }
+            (Some(account), Some(error)) => return Err(account.failed(error).await),
             (Some(account), None) => {
                 account
                     .answered(|place, record| {

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::audit::AuditError;
+use crate::audit::{AuditError, AuditId};
 use crate::batcher::BatchError;
 use crate::catalog::CatalogError;
 use crate::domain::{ErrorKind, Fault, ModelName, ModelVersion};
@@ -94,6 +94,14 @@ pub enum PredictError {
     /// The record of the answer cannot be written, so that there is no answer.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// A failure that has its rows in the record.
+    #[error("{error}")]
+    Recorded {
+        /// The number of the request.
+        audit_id: AuditId,
+        /// Why it failed.
+        error: Box<PredictError>,
+    },
     /// Every place is taken.
     #[error("{limit} requests are in flight, which is the limit; try again")]
     TooManyRequests {
@@ -117,15 +125,22 @@ impl From<DecodeError> for PredictError {
 impl PredictError {
     /// Whether no other image would fare better: the model or the options are at fault.
     pub const fn is_of_all(&self) -> bool {
-        matches!(
-            self,
+        match self {
+            Self::Recorded { error, .. } => error.is_of_all(),
             Self::Catalog(_)
-                | Self::Option { .. }
-                | Self::NoRecipe { .. }
-                | Self::NoExplanation { .. }
-                | Self::Segmentation { .. }
-                | Self::Broken(_)
-        )
+            | Self::Option { .. }
+            | Self::NoRecipe { .. }
+            | Self::NoExplanation { .. }
+            | Self::Segmentation { .. }
+            | Self::Broken(_) => true,
+            _ => false,
+        }
+    }
+
+    /// The same, once its rows are in the record.
+    #[must_use]
+    pub fn recorded(self, audit_id: AuditId) -> Self {
+        Self::Recorded { audit_id, error: Box::new(self) }
     }
 
     /// The same about the file at `row` of a request of several.
@@ -153,6 +168,7 @@ impl Fault for PredictError {
             | PredictError::Segmentation { .. } => ErrorKind::FailedPrecondition,
             PredictError::Broken(_) => ErrorKind::Internal,
             PredictError::Audit(error) => error.kind(),
+            PredictError::Recorded { error, .. } => error.kind(),
             PredictError::TooManyRequests { .. } => ErrorKind::Overloaded,
             PredictError::Closing => ErrorKind::Unavailable,
             PredictError::DeadlineExceeded => ErrorKind::DeadlineExceeded,
@@ -174,6 +190,7 @@ impl Fault for PredictError {
             PredictError::Segmentation { .. } => "SEGMENTATION_UNAVAILABLE",
             PredictError::Broken(_) => "BUNDLE_BROKEN",
             PredictError::Audit(error) => error.reason(),
+            PredictError::Recorded { error, .. } => error.reason(),
             PredictError::TooManyRequests { .. } => "TOO_MANY_REQUESTS",
             PredictError::Closing => "SHUTTING_DOWN",
             PredictError::DeadlineExceeded => self.kind().name(),
@@ -188,6 +205,7 @@ impl Fault for PredictError {
             PredictError::Image { row: Some(row), .. } => Some(format!("image[{row}]")),
             PredictError::Image { error, .. } => error.field(),
             PredictError::Option { field, .. } => Some(field.clone()),
+            PredictError::Recorded { error, .. } => error.field(),
             _ => None,
         }
     }
@@ -197,7 +215,15 @@ impl Fault for PredictError {
             PredictError::Batch(error) => error.retry_after(),
             PredictError::Decode(error) => error.retry_after(),
             PredictError::Audit(error) => error.retry_after(),
+            PredictError::Recorded { error, .. } => error.retry_after(),
             PredictError::TooManyRequests { .. } => Some(Duration::from_millis(50)),
+            _ => None,
+        }
+    }
+
+    fn audit_id(&self) -> Option<String> {
+        match self {
+            PredictError::Recorded { audit_id, .. } => Some(audit_id.to_string()),
             _ => None,
         }
     }

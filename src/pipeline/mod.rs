@@ -217,10 +217,10 @@ impl Pipeline {
         let answer = match classify::within(deadline, pending).await {
             Ok(answer) => answer,
             Err(error) => {
-                if let Some(account) = account {
-                    account.failed(&error).await?;
-                }
-                return Err(error);
+                return Err(match account {
+                    Some(account) => account.failed(error).await,
+                    None => error,
+                });
             }
         };
         version.metrics.statistics().served(answer.queue, answer.compute);

@@ -3,10 +3,12 @@
 //! The code comes from the one table of error kinds; the text is the error's own.
 //! This file must never show a caller an error of ours without a number by which the log is found.
 
+use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::domain::{ErrorKind, Fault};
+use crate::oip;
 
 /// The domain of `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "hilum";
@@ -33,5 +35,11 @@ pub fn of(fault: &dyn Fault, request_id: &str) -> Status {
     if let Some(delay) = fault.retry_after() {
         details.set_retry_info(Some(delay));
     }
-    Status::with_error_details(Code::from_i32(kind.grpc_code()), message, details)
+    let code = Code::from_i32(kind.grpc_code());
+    let mut metadata = MetadataMap::new();
+    let audit_id = fault.audit_id().and_then(|id| MetadataValue::try_from(id).ok());
+    if let Some(audit_id) = audit_id {
+        metadata.insert(oip::AUDIT_ID, audit_id);
+    }
+    Status::with_error_details_and_metadata(code, message, details, metadata)
 }

@@ -66,6 +66,10 @@ impl Fault for ClassifyError {
     fn retry_after(&self) -> Option<std::time::Duration> {
         self.inner().retry_after()
     }
+
+    fn audit_id(&self) -> Option<String> {
+        self.inner().audit_id()
+    }
 }
 
 impl Vision {
@@ -114,6 +118,7 @@ impl Vision {
                     code,
                     message,
                     reason: error.reason().to_owned(),
+                    audit_id: error.audit_id().unwrap_or_default(),
                 })
             }
         };

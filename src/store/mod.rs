@@ -145,7 +145,7 @@ pub async fn list_all(
 }
 
 /// Which store, and what it needs to know.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreSettings {
     /// A folder.
     Local {

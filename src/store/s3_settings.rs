@@ -39,7 +39,7 @@ pub struct Lock {
 }
 
 /// A bucket and how to reach it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3Settings {
     /// The bucket's name.
     pub bucket: String,

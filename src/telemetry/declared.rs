@@ -90,6 +90,8 @@ declare! {
         [], "Rows of the record that were written; of aggregated refusals each counts.";
     AUDIT_COMMIT = "hilum_audit_commit_duration_seconds", MetricKind::Histogram(SECONDS),
         [], "Time of one commit: the rows of all that wait, written and made durable.";
+    AUDIT_STORE_COMMIT = "hilum_audit_store_commit_duration_seconds", MetricKind::Histogram(SECONDS),
+        [], "Time until the store had one commit, under audit.durability = \"store\"; failures too.";
     AUDIT_BYTES = "hilum_audit_spool_bytes", MetricKind::Gauge,
         [], "Bytes that the audit's spool takes.";
     AUDIT_OLDEST = "hilum_audit_spool_oldest_seconds", MetricKind::Gauge,

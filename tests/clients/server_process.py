@@ -29,7 +29,8 @@ class ServerProcess:
     """`hilum serve` over the models of this repository, or over those of `models` that `load` names.
 
     `http`, `grpc` and `metrics` are its addresses; `more` are further variables of its environment. With a
-    file `config`, spool, store and registry are the file's; else they go with the server.
+    file `config`, spool, store and registry are the file's; else they go with the server. Unless `ready` is
+    false, it is ready when this returns.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class ServerProcess:
         load: list[str] | None = None,
         more: dict[str, str] | None = None,
         config: Path | None = None,
+        ready: bool = True,
     ) -> None:
         self._spool = tempfile.TemporaryDirectory()
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HILUM__")}
@@ -78,7 +80,8 @@ class ServerProcess:
             event = self._addresses.get(timeout=PATIENCE)
             assert event is not None, self.story("the server ended before it listened")
             self.http, self.grpc, self.metrics = event["http"], event["grpc"], event["metrics"]
-            self.wait_until(self.is_ready, "ready")
+            if ready:
+                self.wait_until(self.is_ready, "ready")
         except BaseException:
             self.process.kill()
             self.process.wait()

@@ -30,6 +30,12 @@ def moto(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def ministack(tmp_path_factory):
+    with servers.ministack(tmp_path_factory.mktemp("ministack")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def postgresql():
     # Below the session's own folder another user could not go.
     folder = Path(tempfile.mkdtemp(prefix="hilum-postgresql-"))

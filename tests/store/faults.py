@@ -5,6 +5,7 @@ It must never invent an answer that a store would not give.
 
 import http.client
 import http.server
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -21,7 +22,8 @@ class FaultyProxy:
 
     `fault` is asked for the number of the request, from 0, and its method; it says `None`, a status (503,
     500), "reset" (the connection breaks in the middle of the upload), "lost" (the store does it, the answer
-    does not arrive) or "slow" (nothing comes back).
+    does not arrive), "slow" (nothing comes back) or "refused" (the store gets a key that it does not know, as
+    if ours had been taken back).
     """
 
     def __init__(self, endpoint: str) -> None:
@@ -66,6 +68,8 @@ class FaultyProxy:
                 upstream = http.client.HTTPConnection(target.hostname, target.port, timeout=60)
                 upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
                 for name, value in self.headers.items():
+                    if fault == "refused" and name.lower() == "authorization":
+                        value = re.sub("Credential=[^/]+", "Credential=taken-back", value)
                     upstream.putheader(name, value)
                 upstream.endheaders(body)
                 answer = upstream.getresponse()

@@ -1,4 +1,4 @@
-"""Real servers on 127.0.0.1, each a process of its own: SeaweedFS and moto (Amazon S3), PostgreSQL.
+"""Real servers on 127.0.0.1, each a process of its own: SeaweedFS and moto (Amazon S3), MiniStack (Athena), PostgreSQL.
 
 This module must never let a server be seen from another machine.
 """
@@ -8,6 +8,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -59,14 +60,14 @@ def answers(url: str) -> bool:
 
 
 @contextlib.contextmanager
-def process(command: list[str], log: Path, **options):
-    """A process that lives as long as the block; what it says is in `log`."""
-    with log.open("wb") as output:
+def process(command: list[str], log: Path, end: int = signal.SIGTERM, **options):
+    """A process that lives as long as the block; what it says is in `log`. It is ended by the signal `end`."""
+    with log.open("ab") as output:
         child = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, **options)
         try:
             yield child
         finally:
-            child.terminate()
+            child.send_signal(end)
             try:
                 child.wait(timeout=30)
             except subprocess.TimeoutExpired:
@@ -155,13 +156,47 @@ def moto(folder: Path):
         yield S3(f"http://127.0.0.1:{port}", ADMIN)
 
 
-class Postgres:
-    """A PostgreSQL server that asks for a password."""
+@contextlib.contextmanager
+def ministack(folder: Path):
+    """MiniStack: an Athena that executes, by DuckDB, over tables of Glue and objects of S3."""
+    port = free_port()
+    # Its own command listens on every address of the machine.
+    command = [
+        str(Path(sys.executable).parent / "hypercorn"),
+        "ministack.app:app",
+        "--bind",
+        f"127.0.0.1:{port}",
+    ]
+    environment = {
+        **os.environ,
+        "ATHENA_ENGINE": "duckdb",
+        "GATEWAY_PORT": str(port),
+        "S3_DATA_DIR": str(folder / "s3"),
+        "TMPDIR": str(folder),
+    }
+    with process(command, folder / "ministack.log", env=environment, cwd=folder) as child:
+        wait_until(lambda: child.poll() is not None or answers(f"http://127.0.0.1:{port}/"), "ready")
+        assert child.poll() is None, (folder / "ministack.log").read_text()[-2000:]
+        yield S3(f"http://127.0.0.1:{port}", ADMIN)
 
-    def __init__(self, port: int, password: Path, psql) -> None:
+
+class Postgres:
+    """A PostgreSQL server that asks for a password. `run` is a block in which it runs."""
+
+    def __init__(self, port: int, password: Path, psql, run) -> None:
         self.port = port
         self.password = password
         self._psql = psql
+        self._run = run
+        self._running = contextlib.ExitStack()
+
+    def start(self) -> None:
+        """Starts it, with what it had."""
+        self._running.enter_context(self._run())
+
+    def stop(self) -> None:
+        """Ends it; whoever is connected is cut off."""
+        self._running.close()
 
     def database(self, name: str) -> str:
         """Makes a database; its URL without the password."""
@@ -228,7 +263,17 @@ def postgresql(folder: Path):
         except subprocess.CalledProcessError:
             return False
 
-    with process(command, folder / "postgresql.log", cwd=folder) as child:
-        wait_until(lambda: child.poll() is not None or ready(), "ready")
-        assert child.poll() is None, (folder / "postgresql.log").read_text()[-2000:]
-        yield Postgres(port, password, psql)
+    @contextlib.contextmanager
+    def run():
+        # SIGINT: without waiting for clients to leave.
+        with process(command, folder / "postgresql.log", signal.SIGINT, cwd=folder) as child:
+            wait_until(lambda: child.poll() is not None or ready(), "ready")
+            assert child.poll() is None, (folder / "postgresql.log").read_text()[-2000:]
+            yield
+
+    server = Postgres(port, password, psql, run)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()

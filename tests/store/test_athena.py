@@ -1,13 +1,21 @@
-"""`deploy/athena`: the table and the queries in Athena's dialect, executed on real files by DuckDB and DataFusion."""
+"""`deploy/athena`: the table and the queries in Athena's dialect, executed on real files by DuckDB and DataFusion.
+
+The table's statement and the queries that ask for no function of Trino's alone go through an Athena API as well, word
+for word; no such API with Trino's own functions is to be had outside Amazon's.
+"""
 
 import collections
 import math
+import time
+import uuid
 from pathlib import Path
 
+import boto3
 import datafusion
 import duckdb
 import pyarrow.parquet
 import pytest
+import servers
 import sqlglot
 from conftest import ROOT
 from sqlglot import exp
@@ -139,3 +147,75 @@ def test_the_volume_is_that_of_the_rows(duck, rows) -> None:
             expected[row["dt"], row["model"]][1] += row["count"] * (row["status"] != "OK")
     found = {(dt, model): [asked, failed] for dt, model, asked, failed in duck.execute(query.sql("duckdb")).fetchall()}
     assert found == expected
+
+
+class Athena:
+    """An Athena API with the record in a bucket and its table, made by the statement of `deploy/athena`."""
+
+    def __init__(self, server: servers.S3, record: Path) -> None:
+        bucket = server.bucket(f"record-{uuid.uuid4().hex[:12]}")
+        for file in (file for file in record.rglob("*") if file.is_file()):
+            server.client.upload_file(file, bucket, file.relative_to(record).as_posix())
+        # What readers of such a table pass over: nothing of it is Parquet.
+        server.client.put_object(Bucket=bucket, Key="audit/_commit/chain/0-1", Body=b"no Parquet")
+        self.results = f"s3://{bucket}/results/"
+        keys = {"aws_access_key_id": server.credentials[0], "aws_secret_access_key": server.credentials[1]}
+        options = {"endpoint_url": server.endpoint, "region_name": servers.REGION, **keys}
+        self.client = boto3.client("athena", **options)
+        boto3.client("glue", **options).create_database(DatabaseInput={"Name": "hilum"})
+        self.run((ATHENA / "00_table.sql").read_text().replace("BUCKET", bucket))
+
+    def run(self, query: str) -> list[list[str | None]]:
+        """The rows, as Athena has them: texts."""
+        started = self.client.start_query_execution(
+            QueryString=query,
+            QueryExecutionContext={"Database": "hilum"},
+            ResultConfiguration={"OutputLocation": self.results},
+        )
+        id = started["QueryExecutionId"]
+        deadline = time.monotonic() + servers.PATIENCE
+        while True:
+            status = self.client.get_query_execution(QueryExecutionId=id)["QueryExecution"]["Status"]
+            if status["State"] not in ("QUEUED", "RUNNING"):
+                break
+            assert time.monotonic() < deadline, status
+            time.sleep(0.05)
+        assert status["State"] == "SUCCEEDED", status
+        pages = self.client.get_paginator("get_query_results").paginate(QueryExecutionId=id)
+        rows = [row["Data"] for page in pages for row in page["ResultSet"]["Rows"]]
+        return [[cell.get("VarCharValue") for cell in row] for row in rows][1:]
+
+
+@pytest.fixture(scope="session")
+def athena(ministack, record):
+    return Athena(ministack, record)
+
+
+def test_the_table_is_made_by_its_statement(athena, record) -> None:
+    """With its partitions by model and day, and every column of the files."""
+    found = athena.client.get_table_metadata(CatalogName="AwsDataCatalog", DatabaseName="hilum", TableName="hilum_audit")
+    table = found["TableMetadata"]
+    assert [key["Name"] for key in table["PartitionKeys"]] == ["model", "dt"]
+    file = next(record.glob("audit/model=*/dt=*/*.parquet"))
+    there = pyarrow.parquet.read_schema(file).names
+    assert [column["Name"] for column in table["Columns"]] == [name for name in there if name != "model"]
+
+
+# These two ask for approx_percentile and is_nan, which the engine behind the API has under other names.
+BY_THE_API = [path for path in QUERIES if path.stem not in ("02_latency_by_version", "06_drift_counts")]
+
+
+@pytest.mark.parametrize("file", BY_THE_API, ids=lambda path: path.stem)
+def test_the_api_answers_it_word_for_word(file, athena, duck, rows) -> None:
+    text = file.read_text()
+    if "'0193a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b'" in text:
+        known = next(row for row in rows if row["dt"] == "2026-11-28")
+        text = text.replace("0193a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b", known["audit_id"])
+    (query,) = sqlglot.parse(text, read="athena")
+    expected = canonical(duck.execute(query.sql(dialect="duckdb")).fetchall())
+    times = [at for at, cell in enumerate(expected[0]) if isinstance(cell, str) and len(cell) == 19 and cell[10] == "T"]
+    found = []
+    for row in athena.run(text):
+        found.append([cell and cell[:19].replace(" ", "T") if at in times else cell for at, cell in enumerate(row)])
+    assert found, "the sample has something to find"
+    assert sorted(map(repr, canonical(found))) == sorted(map(repr, expected))

@@ -1,16 +1,21 @@
 """What the record says of images: nothing about a person, and enough to answer them again."""
 
+import base64
 import hashlib
 import io
 import json
 import shutil
+import urllib.error
 import urllib.request
+from concurrent import futures
 from pathlib import Path
 
+import grpc
 import pyarrow.parquet
 import pydicom
 import pytest
 from conftest import ROOT
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from test_shipping import Site
@@ -54,6 +59,44 @@ def classify(server, image: bytes) -> str:
         return answer.headers["x-audit-id"]
 
 
+def refused(server, image: bytes) -> None:
+    """An image that is damaged, sent as `classify` and as a tensor: what is said of it is looked at, too."""
+    with pytest.raises(urllib.error.HTTPError) as refusal:
+        classify(server, image)
+    assert refusal.value.headers["x-audit-id"], "it has a row"
+    data = base64.b64encode(image).decode()
+    message = {"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1, 1], "data": [data]}]}
+    url = f"http://{server.http}/v2/models/spots.image/infer"
+    request = urllib.request.Request(url, json.dumps(message).encode(), {"content-type": "application/json"})
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(request, timeout=60)
+
+
+class Collector(trace_service_pb2_grpc.TraceServiceServicer):
+    """A receiver of OTLP traces over gRPC; what it gets is kept as it came."""
+
+    def __init__(self) -> None:
+        self.got: list[trace_service_pb2.ExportTraceServiceRequest] = []
+        self._server = grpc.server(futures.ThreadPoolExecutor(2))
+        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(self, self._server)
+        self.endpoint = f"http://127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+
+    def Export(self, request, _context):  # noqa: N802, the name of the call
+        self.got.append(request)
+        return trace_service_pb2.ExportTraceServiceResponse()
+
+    def __enter__(self) -> "Collector":
+        self._server.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.stop(None)
+
+    def spans(self) -> list[str]:
+        scopes = [scope for got in self.got for resource in got.resource_spans for scope in resource.scope_spans]
+        return [span.name for scope in scopes for span in scope.spans]
+
+
 @pytest.fixture
 def site(tmp_path) -> Site:
     return Site(tmp_path, f"[store]\ndirectory = {json.dumps(str(tmp_path / 'store'))}\n")
@@ -72,13 +115,29 @@ def everything(folder: Path) -> list[tuple[str, bytes]]:
     return found
 
 
-def test_nothing_planted_is_in_spool_store_registry_log_or_metrics(site, tmp_path) -> None:
-    server = site.serve(models=["spots"], HILUM__AUDIT__SEAL_AGE="1h", HILUM__TELEMETRY__LOG_FILTER="debug")
-    ids = [classify(server, dicom(seed)) for seed in range(3)]
-    places = everything(site.spool)
-    assert any(name.endswith(".open") for name, _ in places), "the spool has the rows now"
-    places.append(("metrics", server.get("/metrics")[1].encode()))
-    assert server.stop() == 0
+def test_nothing_planted_is_in_spool_store_registry_log_traces_or_metrics(site, tmp_path) -> None:
+    with Collector() as collector:
+        server = site.serve(
+            models=["spots"],
+            HILUM__AUDIT__DURABILITY="store",
+            HILUM__AUDIT__SEAL_AGE="1h",
+            HILUM__TELEMETRY__LOG_FILTER="debug",
+            HILUM__TELEMETRY__OTLP_ENDPOINT=collector.endpoint,
+            HILUM__TELEMETRY__TRACE_RATIO="1",
+        )
+        ids = [classify(server, dicom(seed)) for seed in range(3)]
+        refused(server, dicom()[:-2000])
+        places = everything(site.spool) + everything(tmp_path / "store")
+        assert any(name.endswith(".open") for name, _ in places), "the spool has the rows now"
+        assert any("/_commit/" in name for name, _ in places), "and so has the store, as commits"
+        metrics = server.get("/metrics")[1]
+        assert server.metric('hilum_rows_total{model="spots",version="1"}') >= 3, metrics
+        places.append(("metrics", metrics.encode()))
+        # The end sends what spans are left.
+        assert server.stop() == 0
+    names = collector.spans()
+    assert {"decode", "queue"} <= set(names) and names.count("POST /api/v1/predict") == 4, sorted(set(names))
+    places += [(f"traces {number}", got.SerializeToString()) for number, got in enumerate(collector.got)]
     shown = site.hilum("audit", "show", "--output", "json")
     assert all(id in shown for id in ids), "they are in the record"
     places += everything(tmp_path / "store")

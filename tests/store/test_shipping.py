@@ -5,8 +5,10 @@ import http.client
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -50,9 +52,9 @@ class Site:
         }
         self.answered: list[str] = []
 
-    def serve(self, models: list[str] | None = None, **more: str) -> ServerProcess:
+    def serve(self, models: list[str] | None = None, ready: bool = True, **more: str) -> ServerProcess:
         environment = {"HILUM__SERVER__DRAIN_GRACE": "10ms", **self.environment, **more}
-        return ServerProcess(ROOT / "tests/models", models or ["plain"], environment, config=self.config)
+        return ServerProcess(ROOT / "tests/models", models or ["plain"], environment, self.config, ready)
 
     def ask(self, server: ServerProcess, times: int = 1) -> None:
         """Asks; every answer that comes names its record."""
@@ -178,6 +180,69 @@ def test_refused_credentials_are_told_and_lose_nothing(seaweedfs, bucket_name, t
     site.everything_is_there_once()
 
 
+def test_credentials_that_are_taken_back_while_it_ships_cost_disk_only(seaweedfs, bucket_name, tmp_path) -> None:
+    with FaultyProxy(seaweedfs.endpoint) as proxy:
+        site = Site(tmp_path, store_config(proxy.endpoint, seaweedfs.bucket(bucket_name)), seal_age="200ms")
+        server = site.serve()
+        site.ask(server, 10)
+        server.wait_until(lambda: server.metric("hilum_audit_shipped_rows_total") >= 10, "shipped")
+        # In the middle of a segment: its file is there, its manifest is not any more.
+        refusing = threading.Event()
+
+        def fault(_number: int, method: str) -> object:
+            if method == "PUT" and not refusing.is_set():
+                refusing.set()
+                return None
+            return "refused" if refusing.is_set() else None
+
+        proxy.fault = fault
+        for _ in range(5):
+            site.ask(server, 5)
+            time.sleep(0.1)
+        server.wait_until(lambda: server.metric("hilum_audit_ship_failures_total") >= 3, "failing")
+        site.ask(server, 10)
+        assert server.is_ready() and site.sealed()
+        assert any("the store refuses" in line and "ERROR" in line for line in server.log), server.log
+        proxy.fault = lambda _number, _method: None
+        server.wait_until(lambda: not site.sealed(), "shipped with good ones")
+        assert server.stop() == 0
+        site.everything_is_there_once()
+
+
+def test_a_registry_that_is_down_for_long_costs_disk_only(seaweedfs, bucket_name, tmp_path) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="hilum-postgresql-"))
+    try:
+        with servers.postgresql(folder) as postgresql:
+            url = postgresql.database("registry")
+            registry = f"[registry]\nurl = {json.dumps(url)}\npassword_file = {json.dumps(str(postgresql.password))}\n"
+            registry += 'timeout = "2s"\n'
+            config = store_config(seaweedfs.endpoint, seaweedfs.bucket(bucket_name))
+            site = Site(tmp_path, config, registry, seal_age="200ms")
+            site.hilum("migrate", "up")
+            server = site.serve()
+            site.ask(server, 20)
+            server.wait_until(lambda: server.metric("hilum_audit_shipped_rows_total") >= 20, "shipped")
+            postgresql.stop()
+            while server.metric("hilum_audit_ship_failures_total") < 4:
+                site.ask(server, 5)
+                time.sleep(0.1)
+            assert server.is_ready() and len(site.sealed()) > 1
+            # One that starts meanwhile answers as well, and adopts what the first one leaves.
+            server.process.kill()
+            server.process.wait()
+            server = site.serve()
+            site.ask(server, 20)
+            server.wait_until(lambda: server.metric("hilum_audit_ship_failures_total") >= 2, "failing")
+            assert server.is_ready()
+            postgresql.start()
+            server.wait_until(lambda: not site.sealed(), "shipped after it is back")
+            assert server.stop() == 0
+            site.everything_is_there_once()
+            assert site.verified()["chains"] == 2
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def test_objects_are_locked_and_encrypted(seaweedfs, moto, bucket_name, tmp_path) -> None:
     key = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
     locked = {"object_lock": "compliance", "object_lock_days": 3}
@@ -250,10 +315,11 @@ def test_two_sidecars_after_one_folder_ship_each_segment_once(seaweedfs, bucket_
     assert not re.search(r"cannot be shipped", "".join(sum(logs, [])))
 
 
-def test_killed_again_and_again_loses_no_record_and_doubles_none(seaweedfs, bucket_name, tmp_path) -> None:
+@pytest.mark.parametrize("durability", ["spool", "store"])
+def test_killed_again_and_again_loses_no_record_and_doubles_none(seaweedfs, bucket_name, tmp_path, durability) -> None:
     """Five times, as often as HILUM_KILLS says otherwise: while records are written and shipped."""
     config = store_config(seaweedfs.endpoint, seaweedfs.bucket(bucket_name))
-    site = Site(tmp_path, config, seal_bytes=65536)
+    site = Site(tmp_path, config, seal_bytes=65536, durability=durability, commit_timeout="60s")
     for _ in range(int(os.environ.get("HILUM_KILLS", "5"))):
         server = site.serve()
         before = len(site.answered)

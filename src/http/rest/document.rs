@@ -64,6 +64,9 @@ pub fn openapi() -> Value {
     })
 }
 
+/// What `x-audit-id` is.
+const RECORDED: &str = "The request's number in the record, where it has rows there.";
+
 fn described(operation: &Operation) -> Value {
     let mut parameters: Vec<Value> = operation
         .path
@@ -98,6 +101,11 @@ fn described(operation: &Operation) -> Value {
             "content": { "application/json": { "schema": reference("Error") } },
         },
     });
+    if matches!(operation.takes, Some(Schema::Image | Schema::Infer(_))) {
+        answers["default"]["headers"] = json!({
+            "x-audit-id": { "description": RECORDED, "schema": { "type": "string" } },
+        });
+    }
     if operation.is_probe {
         answers["503"] = answer("Not ready, or why", &operation.gives);
     }
@@ -123,6 +131,7 @@ fn answer(description: &str, schema: &Schema) -> Value {
             "x-model-version": {
                 "description": "The version that answered.", "schema": { "type": "string" },
             },
+            "x-audit-id": { "description": RECORDED, "schema": { "type": "string" } },
             "server-timing": {
                 "description": "Where the time went, in milliseconds.",
                 "schema": { "type": "string" },

@@ -104,6 +104,10 @@ impl Fault for PredictFault {
     fn retry_after(&self) -> Option<std::time::Duration> {
         self.inner().and_then(Fault::retry_after)
     }
+
+    fn audit_id(&self) -> Option<String> {
+        self.inner().and_then(Fault::audit_id)
+    }
 }
 
 /// Answers one image.

@@ -15,6 +15,7 @@ pub struct AuditMetrics {
     metrics: Metrics,
     records: Counter,
     commit: Histogram,
+    store_commit: Histogram,
     bytes: Gauge,
     oldest: Gauge,
     unavailable: Gauge,
@@ -39,6 +40,7 @@ impl Metrics {
         AuditMetrics {
             records: counter(AUDIT_RECORDS),
             commit: recorder.register_histogram(&key(AUDIT_COMMIT, &[]), &METADATA),
+            store_commit: recorder.register_histogram(&key(AUDIT_STORE_COMMIT, &[]), &METADATA),
             bytes: gauge(AUDIT_BYTES),
             oldest: gauge(AUDIT_OLDEST),
             unavailable: gauge(AUDIT_UNAVAILABLE),
@@ -56,6 +58,11 @@ impl AuditMetrics {
     pub fn committed(&self, rows: u64, took: Duration) {
         self.records.increment(rows);
         self.commit.record(took.as_secs_f64());
+    }
+
+    /// Counts a commit that the store has, or does not take, after `took`.
+    pub fn committed_to_store(&self, took: Duration) {
+        self.store_commit.record(took.as_secs_f64());
     }
 
     /// Counts rows that were dropped.

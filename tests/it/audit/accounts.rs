@@ -156,7 +156,33 @@ async fn an_image_has_one_hash_by_every_way_and_a_row_with_its_statistics() {
             assert_eq!(row.input_kind, Some(InputKind::Dicom));
         }
     }
-    // The bad file has its row too, found by the file alone.
+    // The bad file has its row too, found by the number in the refusal, whatever the way, or by the file alone.
+    let bad_file = b"no image".to_vec();
+    let items = vec![item("b", bad_file.clone())];
+    let mut answers = vision.classify_stream(tokio_stream::iter(items)).await.unwrap().into_inner();
+    let told = answers.message().await.unwrap().unwrap().result.unwrap();
+    let proto::classify_stream_response::Result::Error(told) = told else { panic!("{told:?}") };
+    let asked = raw_request(
+        "spots.image",
+        &[("image", "BYTES", &[1, 1], &strings(std::slice::from_ref(&bad_file)))],
+    );
+    let mut oip = server.client().await;
+    let refusals = [
+        vision.classify(ask("spots", bad_file.clone())).await.unwrap_err(),
+        oip.model_infer(asked).await.unwrap_err(),
+    ];
+    let rest = send(server.http, http::Method::POST, path, &headers, bad_file).await;
+    assert_eq!(rest.status, 415);
+    let number = |status: &tonic::Status| {
+        status.metadata().get("x-audit-id").unwrap().to_str().unwrap().to_owned()
+    };
+    let mut numbers: BTreeSet<String> = refusals.iter().map(number).collect();
+    numbers.extend([told.audit_id, rest.header("x-audit-id").to_owned()]);
+    assert_eq!(numbers.len(), 4);
+    for id in &numbers {
+        let row = of(&server.spool, id).remove(0);
+        assert_eq!(row.status, Status::Failed(ErrorKind::UnsupportedMedia));
+    }
     let bad = ring.all()[0].file(b"no image");
     let rows = records(&server.spool);
     let row = rows.iter().find(|row| row.input_hmac == Some(bad)).expect("failures are rows");
@@ -199,7 +225,9 @@ async fn a_repeat_is_one_row_and_refusals_are_counted_by_reason() {
     }
     let mut narrow = request(1, 1);
     narrow.inputs[0].shape = vec![1, 1, 28, 27];
-    assert_eq!(oip.model_infer(narrow).await.unwrap_err().code(), Code::InvalidArgument);
+    let narrow = oip.model_infer(narrow).await.unwrap_err();
+    assert_eq!(narrow.code(), Code::InvalidArgument);
+    assert!(narrow.metadata().get("x-audit-id").is_none(), "a refusal has no row of its own");
     let refused = || {
         let rows = records(&server.spool).into_iter().filter(|row| row.model == NO_MODEL);
         let rows: Vec<Record> = rows.collect();

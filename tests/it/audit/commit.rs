@@ -13,22 +13,24 @@ use hilum::telemetry::Metrics;
 
 use super::{stored, until};
 
-struct Kept {
-    _folder: tempfile::TempDir,
-    spool: PathBuf,
-    audit: Audit,
-    clock: Arc<ManualClock>,
-    metrics: Metrics,
-    readiness: Readiness,
+pub struct Kept {
+    pub folder: tempfile::TempDir,
+    pub spool: PathBuf,
+    pub audit: Audit,
+    pub clock: Arc<ManualClock>,
+    pub metrics: Metrics,
+    pub readiness: Readiness,
 }
 
-fn kept(change: impl FnOnce(&mut AuditSettings)) -> Kept {
+/// An audit; `change` may name a store in the folder of the spool.
+pub fn kept(change: impl FnOnce(&mut AuditSettings)) -> Kept {
     let folder = tempfile::tempdir().unwrap();
     let spool = folder.path().join("spool");
     let mut settings = AuditSettings {
         spool_dir: spool.clone(),
         keys_file: None,
         durability: Durability::Spool,
+        store: None,
         max_bytes: 1 << 30,
         seal_bytes: 1 << 20,
         seal_age: Duration::from_secs(60),
@@ -41,11 +43,11 @@ fn kept(change: impl FnOnce(&mut AuditSettings)) -> Kept {
     let (metrics, readiness) = (Metrics::new().unwrap(), Readiness::new());
     let shared: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
     let audit = Audit::start(&settings, &shared, &metrics, &readiness).unwrap();
-    Kept { _folder: folder, spool, audit, clock, metrics, readiness }
+    Kept { folder, spool, audit, clock, metrics, readiness }
 }
 
 impl Kept {
-    fn rows(&self, count: u32) -> Vec<Record> {
+    pub fn rows(&self, count: u32) -> Vec<Record> {
         let ring = self.audit.keys().unwrap();
         let key = &ring.all()[0];
         let base = Record::empty(
@@ -57,7 +59,7 @@ impl Kept {
     }
 
     /// Lets the thread look after its directory: it does so a second after the last time.
-    async fn look<T>(&self, what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    pub async fn look<T>(&self, what: &str, mut found: impl FnMut() -> Option<T>) -> T {
         until(what, || {
             self.clock.advance(Duration::from_secs(1));
             found()
@@ -65,14 +67,14 @@ impl Kept {
         .await
     }
 
-    fn sealed(&self) -> Vec<PathBuf> {
+    pub fn sealed(&self) -> Vec<PathBuf> {
         let chains = chains(&self.spool).unwrap();
         chains.iter().flat_map(|dir| dir.sealed().unwrap()).map(|segment| segment.path).collect()
     }
 }
 
 /// Every row of the chain, whose numbers and hashes have no gap.
-fn whole(spool: &Path) -> usize {
+pub fn whole(spool: &Path) -> usize {
     let rows = stored(spool);
     let mut hash = Digest::from_bytes([0; 32]);
     let mut ts = Micros(i64::MIN);

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod commit;
+mod commits;
 mod faults;
 
 use std::path::Path;
