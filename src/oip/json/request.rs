@@ -45,6 +45,7 @@ pub struct JsonInfer {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object with `inputs`")]
 struct JsonRequest<'a> {
     id: Option<String>,
     parameters: Option<Parameters>,
@@ -54,6 +55,7 @@ struct JsonRequest<'a> {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an input tensor: an object with `name`, `datatype`, `shape` and `data`")]
 struct JsonInput<'a> {
     name: String,
     datatype: String,
@@ -64,6 +66,7 @@ struct JsonInput<'a> {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an output: an object with `name`")]
 struct JsonOutput {
     name: String,
     parameters: Option<Parameters>,
