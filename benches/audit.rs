@@ -18,6 +18,10 @@ use hilum::imaging::ImageStatistics;
 use hilum::registry::{self, DatabaseUrl, RegistrySettings};
 use hilum::store::LocalStore;
 
+// As in the program: another one keeps other memory back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// 2026-11-23T00:00:00Z.
 const BEGIN: i64 = 1_795_392_000_000_000;
 const WEEK: i64 = 7 * 24 * 3600 * 1_000_000;

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::operation::put_object::PutObjectOutput;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{
@@ -96,16 +97,19 @@ impl S3Store {
         match put.send().await {
             Ok(output) => {
                 self.compare(key, &output, wanted)?;
+                self.encrypted(key, output.server_side_encryption())?;
                 Ok(Written::New)
             }
             // Someone was faster, or an attempt of ours whose answer was lost.
             Err(error) if status(&error) == Some(412) => {
-                let found = self.digest(key, length).await?;
-                if found == wanted {
-                    Ok(Written::Before)
-                } else {
-                    Err(StoreError::Different { key: self.shown(key.as_str()), wanted, found })
+                let head = self.headed(key).await?;
+                let found = self.digest(key, head.as_ref(), length).await?;
+                if found != wanted {
+                    let key = self.shown(key.as_str());
+                    return Err(StoreError::Different { key, wanted, found });
                 }
+                self.encrypted(key, head.as_ref().and_then(|head| head.server_side_encryption()))?;
+                Ok(Written::Before)
             }
             Err(error) => Err(self.failed(key.as_str(), error)),
         }
@@ -118,35 +122,52 @@ impl S3Store {
         output: &PutObjectOutput,
         wanted: Digest,
     ) -> Result<(), StoreError> {
-        let key = || self.shown(key.as_str());
         if let Some(found) = output.checksum_sha256()
             && found != STANDARD.encode(wanted.as_bytes())
         {
-            return Err(StoreError::Corrupt { key: key(), wanted, found: found.to_owned() });
-        }
-        if self.settings.kms_key.is_some()
-            && output.server_side_encryption() != Some(&ServerSideEncryption::AwsKms)
-        {
-            let reason =
-                "it was written, but not encrypted by KMS: this store passes store.kms_key over; \
-                          use a store that knows SSE-KMS or clear the key"
-                    .to_owned();
-            return Err(StoreError::Refused { key: key(), reason });
+            let (key, found) = (self.shown(key.as_str()), found.to_owned());
+            return Err(StoreError::Corrupt { key, wanted, found });
         }
         Ok(())
     }
 
+    /// Whether an object is encrypted as the settings want it.
+    fn encrypted(
+        &self,
+        key: &ObjectKey,
+        by: Option<&ServerSideEncryption>,
+    ) -> Result<(), StoreError> {
+        if self.settings.kms_key.is_none() || by == Some(&ServerSideEncryption::AwsKms) {
+            return Ok(());
+        }
+        let reason = "it was written, but not encrypted by KMS: this store passes store.kms_key over; use a \
+                      store that knows SSE-KMS or clear the key";
+        Err(StoreError::Refused { key: self.shown(key.as_str()), reason: reason.to_owned() })
+    }
+
     /// The digest of an object that is there: what the store keeps of it, else of its content.
-    async fn digest(&self, key: &ObjectKey, length: usize) -> Result<Digest, StoreError> {
-        let info = self.look(key).await?;
-        if let Some(digest) = info.as_ref().and_then(|info| info.sha256) {
+    async fn digest(
+        &self,
+        key: &ObjectKey,
+        head: Option<&HeadObjectOutput>,
+        bytes: usize,
+    ) -> Result<Digest, StoreError> {
+        if let Some(digest) = head.and_then(|head| head.checksum_sha256()).and_then(digest) {
             return Ok(digest);
         }
-        let there = info.map_or(0, |info| info.bytes);
-        Ok(Digest::of(&self.read(key, there.max(length as u64)).await?))
+        let there = head.map_or(0, |head| length(head.content_length()));
+        Ok(Digest::of(&self.read(key, there.max(bytes as u64)).await?))
     }
 
     async fn look(&self, key: &ObjectKey) -> Result<Option<ObjectInfo>, StoreError> {
+        Ok(self.headed(key).await?.map(|head| ObjectInfo {
+            key: key.clone(),
+            bytes: length(head.content_length()),
+            sha256: head.checksum_sha256().and_then(digest),
+        }))
+    }
+
+    async fn headed(&self, key: &ObjectKey) -> Result<Option<HeadObjectOutput>, StoreError> {
         let head = self
             .client
             .head_object()
@@ -156,11 +177,7 @@ impl S3Store {
             .send()
             .await;
         match head {
-            Ok(head) => Ok(Some(ObjectInfo {
-                key: key.clone(),
-                bytes: length(head.content_length()),
-                sha256: head.checksum_sha256().and_then(digest),
-            })),
+            Ok(head) => Ok(Some(head)),
             Err(error) if status(&error) == Some(404) => Ok(None),
             Err(error) => Err(self.failed(key.as_str(), error)),
         }

@@ -162,12 +162,18 @@ async fn a_real_store_keeps_the_promises() {
 async fn a_store_with_a_fault_is_told_apart() {
     let Some((store, run)) = named("HILUM_TEST_STORE_FAULT").await else { return };
     let expected = std::env::var("HILUM_TEST_STORE_EXPECTED").unwrap();
-    let put = store.put_new(&key(&format!("{run}/x")), noise(100_000, 3), Keep::ForGood).await;
+    let key = key(&format!("{run}/x"));
+    let put = store.put_new(&key, noise(100_000, 3), Keep::ForGood).await;
     match expected.as_str() {
         "works" => assert_eq!(put.unwrap(), Written::New),
         "before" => assert_eq!(put.unwrap(), Written::Before),
         "denied" => assert!(matches!(put, Err(StoreError::Denied { .. })), "{put:?}"),
-        "refused" => assert!(matches!(put, Err(StoreError::Refused { .. })), "{put:?}"),
+        "refused" => {
+            assert!(matches!(put, Err(StoreError::Refused { .. })), "{put:?}");
+            // What is there by now, perhaps, is not as it should be: the next attempt does not take it.
+            let again = store.put_new(&key, noise(100_000, 3), Keep::ForGood).await;
+            assert!(matches!(again, Err(StoreError::Refused { .. })), "{again:?}");
+        }
         "unavailable" => assert!(matches!(put, Err(StoreError::Unavailable { .. })), "{put:?}"),
         "check" => assert!(matches!(store.check().await, Err(StoreError::Refused { .. }))),
         other => panic!("{other}"),

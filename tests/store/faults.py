@@ -23,7 +23,7 @@ class FaultyProxy:
     `fault` is asked for the number of the request, from 0, and its method; it says `None`, a status (503,
     500), "reset" (the connection breaks in the middle of the upload), "lost" (the store does it, the answer
     does not arrive), "slow" (nothing comes back) or "refused" (the store gets a key that it does not know, as
-    if ours had been taken back).
+    if ours had been taken back) or "unencrypted" (it is not told by which key to encrypt, as if it knew none).
     """
 
     def __init__(self, endpoint: str) -> None:
@@ -68,6 +68,8 @@ class FaultyProxy:
                 upstream = http.client.HTTPConnection(target.hostname, target.port, timeout=60)
                 upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
                 for name, value in self.headers.items():
+                    if fault == "unencrypted" and name.lower().startswith("x-amz-server-side-encryption"):
+                        continue
                     if fault == "refused" and name.lower() == "authorization":
                         value = re.sub("Credential=[^/]+", "Credential=taken-back", value)
                     upstream.putheader(name, value)

@@ -5,8 +5,10 @@ registry noted. It prints a line for each thing that is wrong and exits with 3 i
 """
 
 import hashlib
+import io
 import json
 import sqlite3
+import struct
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,6 +55,17 @@ def rows_of(file: Path) -> list[dict]:
     return table.set_column(table.column_names.index("ts"), "ts", ts).to_pylist()
 
 
+def segment(content: bytes) -> list[tuple[int, bytes]]:
+    """The frames of a segment: kind and payload. CRC-32C is the store's business here: SHA-256 is looked at."""
+    file, frames = io.BytesIO(content), []
+    while head := file.read(9):
+        length, _checksum, kind = struct.unpack("<IIB", head)
+        payload = file.read(length)
+        assert len(payload) == length, "the segment ends within a frame"
+        frames.append((kind, payload))
+    return frames
+
+
 class Verifier:
     """Verifies a record that lies in a folder."""
 
@@ -61,6 +74,7 @@ class Verifier:
         self.heads: dict[str, dict] | None = None
         self.problems: list[str] = []
         self.following: dict[str, int] = {}
+        self.last_hash: dict[str, bytes] = {}
         self.rows = 0
         if registry:
             with sqlite3.connect(f"file:{registry}?mode=ro", uri=True) as database:
@@ -72,6 +86,8 @@ class Verifier:
         named: set[str] = set()
         for chain in sorted(chains | set(self.heads or {})):
             self.chain(chain, named)
+        for folder in sorted((self.folder / "audit/_commit").glob("*")):
+            self.commits(folder)
         for file in (self.folder / "audit").glob("model=*/dt=*/*"):
             key = file.relative_to(self.folder).as_posix()
             if key not in named and not self.is_pending(file.stem):
@@ -110,9 +126,35 @@ class Verifier:
             following, before, previous = manifest["last"] + 1, manifest["last_hash"], sha256(content)
             if head and head["head_manifest"] == number and head["manifest_sha256"].hex() != previous:
                 say(f"{name}: the registry noted another digest")
-        self.following[chain] = following
+        self.following[chain], self.last_hash[chain] = following, bytes.fromhex(before)
         if head and head["head_manifest"] is not None and head["head_manifest"] not in files:
             say(f"{chain}: the registry noted manifest {head['head_manifest']} with rows to {head['head_seq']}")
+
+    def commits(self, folder: Path) -> None:
+        """Commits behind the last manifest are each whole, and continue the chain without a gap."""
+        following = self.following.get(folder.name, 0)
+        before = self.last_hash.get(folder.name, bytes(32))
+        numbered = sorted((*map(int, path.name.split("-")), path) for path in folder.iterdir())
+        for first, last, path in numbered:
+            if last < following:
+                continue
+            name = path.relative_to(self.folder).as_posix()
+            try:
+                kinds, payloads = zip(*segment(path.read_bytes()), strict=True)
+                assert kinds == (1, *[2] * (len(kinds) - 2), 3), "not header, rows, seal"
+                header, seal = cbor2.loads(payloads[0]), cbor2.loads(payloads[-1])
+                hashes = [hashlib.sha256(row).digest() for row in payloads[1:-1]]
+                rows = [cbor2.loads(row) for row in payloads[1:-1]]
+                assert header[2:5] == [folder.name, first, rows[0][4]], "the header is another's"
+                assert seal[:4] == [last, len(rows), hashes[-1], merkle(hashes)], "the seal does not hold"
+                for place, (row, hash) in enumerate(zip(rows, hashes, strict=True)):
+                    assert row[2:4] == [folder.name, first + place], f"row {first + place} is another"
+                    if row[3] >= following:
+                        assert (row[3], row[4]) == (following, before), f"row {following} is next"
+                        following, before = following + 1, hash
+            except (ValueError, AssertionError, cbor2.CBORError) as error:
+                self.problems.append(f"{name}: {error!r}")
+                return
 
     def manifest(self, chain, number, manifest, following, before, previous):
         signature = manifest.get("signature")

@@ -130,6 +130,8 @@ def seaweedfs(folder: Path):
         "-master.volumeSizeLimitMB=64",
         f"-volume.port={volume}",
         "-volume.max=100",
+        # By default it refuses to write with less than a hundredth of the disk free, however large that is.
+        "-volume.minFreeSpace=256MiB",
         f"-filer.port={filer}",
         "-s3",
         f"-s3.port={s3}",

@@ -15,7 +15,7 @@ import servers
 from conftest import store_config
 from faults import FaultyProxy
 from server_process import ServerProcess
-from test_shipping import Site
+from test_shipping import Site, download, independent
 
 
 class Commits:
@@ -85,6 +85,43 @@ def test_each_answer_is_in_the_store_at_its_very_moment(seaweedfs, bucket_name, 
     assert "Contents" not in left, "files hold the rows now"
 
 
+def flip(path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("done", ["nothing", "flipped", "removed", "swapped"])
+def test_both_verifiers_find_what_was_done_to_commits(seaweedfs, bucket_name, tmp_path, done) -> None:
+    bucket = seaweedfs.bucket(bucket_name)
+    site = committing(tmp_path, store_config(seaweedfs.endpoint, bucket))
+    server = site.serve()
+    site.ask(server, 10)
+    # Its process is killed, and commits are what the store has of the chain.
+    server.process.kill()
+    server.process.wait()
+    folder = download(seaweedfs, bucket, tmp_path / "copy")
+    found = folder.glob("audit/_commit/*/*")
+    commits = sorted(found, key=lambda path: int(path.name.split("-")[0]))
+    assert len(commits) == 10
+    if done == "flipped":
+        flip(commits[4])
+    elif done == "removed":
+        commits[4].unlink()
+    elif done == "swapped":
+        one, other = (path.read_bytes() for path in commits[4:6])
+        commits[4].write_bytes(other)
+        commits[5].write_bytes(one)
+    local = f"[store]\ndirectory = {json.dumps(str(folder))}\n"
+    site.config = tmp_path / "local.toml"
+    site.config.write_text(f"{local}[registry]\nurl = {json.dumps(f'sqlite:{site.database}')}\n")
+    code = 0 if done == "nothing" else 3
+    report = site.verified(code)
+    assert bool(report["findings"]) == bool(code)
+    assert code or report["pending_commits"] == 10
+    independent(folder, site.database, code)
+
+
 @pytest.mark.parametrize("fault", [503, 500, "reset", "slow", "lost", "refused"])
 def test_without_the_store_nobody_is_answered(seaweedfs, bucket_name, tmp_path, fault) -> None:
     with FaultyProxy(seaweedfs.endpoint) as proxy:
@@ -130,7 +167,8 @@ def test_a_service_that_may_not_write_is_not_ready(seaweedfs, bucket_name, tmp_p
     server = site.serve(ready=False, AWS_SECRET_ACCESS_KEY="wrong")
     # The models are there, it alone is not.
     server.wait_until(lambda: re.fullmatch(r"not ready\naudit: .*store.*\n", server.get("/readyz")[1]), "refused")
-    assert any("cannot be committed to the store" in line and "refuses" in line for line in server.log), server.log
+    told = "cannot be committed to the store"
+    server.wait_until(lambda: any(told in line and "the store refuses" in line for line in server.log), "told")
     assert "store" in refused(site, server)
     assert server.stop() == 0
     assert "Contents" not in seaweedfs.client.list_objects_v2(Bucket=bucket)

@@ -284,9 +284,11 @@ def test_two_replicas_share_a_prefix_and_a_server(seaweedfs, postgresql, bucket_
     assert json.loads(sites[0].hilum("migrate", "status", "--output", "json"))["migrations"][0]["applied"]
 
 
-def test_two_sidecars_after_one_folder_ship_each_segment_once(seaweedfs, bucket_name, tmp_path) -> None:
+@pytest.mark.parametrize("durability", ["spool", "store"])
+def test_two_sidecars_after_one_folder_ship_each_segment_once(seaweedfs, bucket_name, tmp_path, durability) -> None:
     config = store_config(seaweedfs.endpoint, seaweedfs.bucket(bucket_name))
-    site = Site(tmp_path, config, shipper="sidecar", seal_age="200ms")
+    audit = {"durability": durability, "commit_timeout": "60s"}
+    site = Site(tmp_path, config, shipper="sidecar", seal_age="200ms", **audit)
     environment = {**os.environ, **site.environment}
     command = [binary(), "audit", "ship", "--config", site.config]
     sidecars = [
@@ -312,6 +314,8 @@ def test_two_sidecars_after_one_folder_ship_each_segment_once(seaweedfs, bucket_
         reader.join(timeout=10)
     assert not list(site.spool.glob("*/*.seg")) and not list(site.spool.glob("*/*.open"))
     site.everything_is_there_once()
+    left = seaweedfs.client.list_objects_v2(Bucket=bucket_name, Prefix="site-a/audit/_commit/")
+    assert "Contents" not in left, "what the service committed is removed by who shipped it"
     assert not re.search(r"cannot be shipped", "".join(sum(logs, [])))
 
 

@@ -41,6 +41,14 @@ def test_objects_are_encrypted_by_the_key_of_kms(rust, moto, bucket_name) -> Non
     assert (found["ServerSideEncryption"], found["SSEKMSKeyId"]) == ("aws:kms", key)
 
 
+def test_a_store_that_passes_the_key_over_is_refused_each_time(rust, moto, bucket_name) -> None:
+    key = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+    with FaultyProxy(moto.endpoint) as proxy:
+        proxy.fault = lambda _number, _method: "unencrypted"
+        expect(rust, "refused", store_config(proxy.endpoint, moto.bucket(bucket_name), kms_key=key))
+    assert "ServerSideEncryption" not in only_object(moto, bucket_name)
+
+
 @pytest.mark.parametrize("mode", ["governance", "compliance"])
 def test_objects_are_locked(rust, seaweedfs, bucket_name, mode) -> None:
     bucket = seaweedfs.bucket(bucket_name, locked=True)
