@@ -12,12 +12,13 @@ use crate::harness::root;
 
 /// What Keras' `count_params` or the sum over PyTorch's `parameters()` says of the networks that
 /// `training/recipes` builds.
-const PARAMETERS: [(&str, u64); 5] = [
+const PARAMETERS: [(&str, u64); 6] = [
     ("mnist/1", 225_034),
     ("mnist/2", 421_642),
     ("mnist/3", 61_706),
     // A batch norm that is folded into its convolution leaves one number a channel.
     ("mnist/4", 72_594),
+    ("pneumonia/1", 7_392_578),
     ("pneumonia/3", 3_371_713),
 ];
 
