@@ -49,7 +49,7 @@ test-examples: onnxruntime ## each of examples/ against a real server (HILUM_BIN
 	@environment="$$(PYTHON=$(PYTHON) .ci/venv clients tests/clients/requirements.txt)" && set -x && \
 	"$$environment/bin/python" -m pytest tests/examples -q -rs
 
-test-store: onnxruntime ## store, registry and shipping against real servers: SeaweedFS, moto (S3), PostgreSQL; Athena's queries
+test-store: onnxruntime ## store, registry and shipping against real servers: SeaweedFS, moto (S3), PostgreSQL, MiniStack (Athena)
 	$(if $(HILUM_BIN),,cargo build --locked)
 	@environment="$$(PYTHON=$(PYTHON) .ci/venv store tests/store/requirements.txt)" && set -x && \
 	"$$environment/bin/python" -m pytest tests/store -q -rs

@@ -167,7 +167,7 @@ impl Committer {
     ) -> Result<(), AuditError> {
         let Some(commits) = &mut self.commits else { return Ok(()) };
         let begun = self.shared.clock.now();
-        let done = commits.commit(&self.chain, self.dir.chain, start, (ts, key));
+        let done = commits.commit(&self.chain, self.dir.chain, start, (ts, key), begun);
         let took = self.shared.clock.now().saturating_duration_since(begun);
         self.shared.metrics.committed_to_store(took);
         done.map_err(|_| {
@@ -249,7 +249,8 @@ impl Committer {
             let mended = self.chain.mend().and_then(|()| probe(&self.dir));
             state = mended.is_err().then_some(AuditError::Disk);
         }
-        if state.is_none() && self.commits.as_mut().is_some_and(|it| it.look().is_err()) {
+        let now = self.shared.clock.now();
+        if state.is_none() && self.commits.as_mut().is_some_and(|it| it.look(now).is_err()) {
             state = Some(AuditError::Store);
         }
         match (was, state) {

@@ -143,7 +143,8 @@ impl Audit {
         let commits = match (settings.durability, &settings.store) {
             (Durability::Store, None) => return Err(AuditStartError::NoStore),
             (Durability::Store, Some(store)) => {
-                let commits = StoreCommits::new(store.clone(), settings.commit_timeout);
+                let commits =
+                    StoreCommits::new(store.clone(), settings.commit_timeout, clock.now());
                 Some(commits.map_err(AuditStartError::Thread)?)
             }
             (Durability::Spool | Durability::BestEffort, _) => None,

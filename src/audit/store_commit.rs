@@ -9,7 +9,7 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::runtime::{Builder, Runtime};
@@ -24,6 +24,10 @@ use super::time::Micros;
 use crate::domain::Digest;
 use crate::store::{self, Keep, ObjectKey, ObjectStore, StoreError, StoreSettings};
 
+/// How long nothing may be heard of the store before it is looked whether it is there: a service that nobody
+/// asks shall not call itself ready without one.
+const SILENCE: Duration = Duration::from_secs(10);
+
 /// Where commits lie in the store.
 pub(super) const COMMITS: &str = "audit/_commit/";
 
@@ -35,8 +39,10 @@ pub(super) struct StoreCommits {
     runtime: Option<Runtime>,
     /// How long a call may take, all in all.
     bound: Duration,
-    /// `None` until it was seen to let us in.
+    /// `None` until it was seen to let us in, and again once it refused: credentials are read anew then.
     store: Option<Arc<dyn ObjectStore>>,
+    /// When it last did what it was asked.
+    heard: Instant,
     /// What the store does not have yet.
     pending: Option<(ObjectKey, Bytes)>,
     /// What was logged last, so that an outage is not told each second.
@@ -57,7 +63,7 @@ impl StoreCommits {
     ///
     /// # Errors
     /// No timer.
-    pub fn new(mut settings: StoreSettings, bound: Duration) -> io::Result<Self> {
+    pub fn new(mut settings: StoreSettings, bound: Duration, now: Instant) -> io::Result<Self> {
         // Nobody waits longer for an answer than `bound`.
         if let StoreSettings::S3(settings) = &mut settings {
             let timing = &mut settings.timing;
@@ -67,7 +73,15 @@ impl StoreCommits {
         }
         // Its own, so that calls go on however busy the service is.
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { settings, runtime: Some(runtime), bound, store: None, pending: None, told: None })
+        Ok(Self {
+            settings,
+            runtime: Some(runtime),
+            bound,
+            store: None,
+            heard: now,
+            pending: None,
+            told: None,
+        })
     }
 
     /// Commits the rows that `chain` has appended since `start`.
@@ -80,6 +94,7 @@ impl StoreCommits {
         chain_id: ChainId,
         start: GroupStart,
         (ts, key): (Micros, &KeyId),
+        now: Instant,
     ) -> Result<(), StoreError> {
         let header = SegmentHeader {
             schema: SCHEMA,
@@ -98,18 +113,22 @@ impl StoreCommits {
                 return Err(StoreError::Refused { key: name, reason: error.to_string() });
             }
         }
-        self.look()
+        self.look(now)
     }
 
-    /// Sends what the store does not have yet, and at first looks whether it is there at all.
+    /// Sends what the store does not have yet; at first, and where nothing was heard of it for long, looks
+    /// whether it is there at all.
     ///
     /// # Errors
     /// What it says.
-    pub fn look(&mut self) -> Result<(), StoreError> {
-        let done = self.try_all();
+    pub fn look(&mut self, now: Instant) -> Result<(), StoreError> {
+        let done = self.try_all(now);
         match &done {
             Ok(()) => self.told = None,
             Err(error) => {
+                if !error.is_retryable() {
+                    self.store = None;
+                }
                 let said = error.to_string();
                 if self.told.as_ref() != Some(&said) {
                     tracing::error!(%error, "audit records cannot be committed to the store");
@@ -120,21 +139,31 @@ impl StoreCommits {
         done
     }
 
-    fn try_all(&mut self) -> Result<(), StoreError> {
+    fn try_all(&mut self, now: Instant) -> Result<(), StoreError> {
+        let silent = now.saturating_duration_since(self.heard) >= SILENCE;
         let store = match &self.store {
-            Some(store) => Arc::clone(store),
+            Some(store) => {
+                let store = Arc::clone(store);
+                if silent && self.pending.is_none() {
+                    // Called within the runtime: a folder's call needs it from its beginning.
+                    self.bounded(async { store.check().await })?;
+                    self.heard = now;
+                }
+                store
+            }
             None => {
                 let settings = self.settings.clone();
                 let opened = self.bounded(async move {
                     let store = store::open(settings).await?;
                     store.check().await.map(|()| store)
                 })?;
+                self.heard = now;
                 Arc::clone(self.store.insert(opened))
             }
         };
         let Some((key, content)) = self.pending.clone() else { return Ok(()) };
         self.bounded(async move { store.put_new(&key, content, Keep::UntilDeleted).await })?;
-        self.pending = None;
+        (self.pending, self.heard) = (None, now);
         Ok(())
     }
 

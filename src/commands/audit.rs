@@ -22,6 +22,7 @@ const EXAMPLES: &str = "Examples:
   hilum audit show --audit-id 0193a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b --output json
   hilum audit show --find xray.png
   hilum audit ship --once
+  hilum audit ship --recover 0193a1b2c3d47e5f8a9b0c1d2e3f4a5b
   hilum audit verify --config hilum.toml
   hilum audit export week.parquet --model pneumonia --since 2026-11-23 --until 2026-11-30
   hilum audit replay images/ --model pneumonia

@@ -161,6 +161,29 @@ def test_an_attempt_that_fails_is_made_again_before_the_answer(seaweedfs, bucket
         site.everything_is_there_once()
 
 
+def test_a_store_that_hangs_is_waited_for_as_long_as_a_commit_may_take(seaweedfs, bucket_name, tmp_path) -> None:
+    with FaultyProxy(seaweedfs.endpoint) as proxy:
+        bucket = seaweedfs.bucket(bucket_name)
+        # The store alone would be given a minute.
+        config = store_config(proxy.endpoint, bucket, attempt_timeout="60s", timeout="60s")
+        site = committing(tmp_path, config)
+        site.ask(server := site.serve())
+        assert server.stop() == 0
+        site.config.write_text(site.config.read_text().replace('commit_timeout = "20s"', 'commit_timeout = "2s"'))
+        server, commits = site.serve(), Commits(seaweedfs, bucket)
+        proxy.fault = lambda _number, _method: "slow"
+        assert "audit record" in refused(site, server)
+        server.wait_until(lambda: not server.is_ready(), "not ready")
+        told = "no answer within 2s (audit.commit_timeout)"
+        server.wait_until(lambda: any(told in line for line in server.log), "told")
+        proxy.fault = lambda _number, _method: None
+        server.wait_until(server.is_ready, "ready again")
+        site.ask(server, 3)
+        assert set(site.answered[1:]) <= commits.ids()
+        assert server.stop() == 0
+        site.everything_is_there_once()
+
+
 def test_a_service_that_may_not_write_is_not_ready(seaweedfs, bucket_name, tmp_path) -> None:
     bucket = seaweedfs.bucket(bucket_name)
     site = committing(tmp_path, store_config(seaweedfs.endpoint, bucket))

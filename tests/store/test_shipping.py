@@ -250,7 +250,8 @@ def test_objects_are_locked_and_encrypted(seaweedfs, moto, bucket_name, tmp_path
         bucket = server.bucket(bucket_name, locked="object_lock" in keys)
         folder = tmp_path / bucket / ("lock" if server is seaweedfs else "kms")
         folder.mkdir(parents=True)
-        site = Site(folder, store_config(server.endpoint, bucket, **keys))
+        # With commits, which are encrypted but not locked, and gone in the end.
+        site = Site(folder, store_config(server.endpoint, bucket, **keys), durability="store", commit_timeout="60s")
         service = site.serve()
         site.ask(service, 5)
         assert service.stop() == 0

@@ -174,6 +174,22 @@ async fn a_store_that_cannot_be_written_stops_the_answers_until_it_can() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_that_nobody_asks_is_not_ready_without_its_store() {
+    let kept = committing().await;
+    kept.audit.record(kept.rows(1)).await.unwrap();
+    let (store, away) = (kept.store(), kept.folder.path().join("away"));
+    std::fs::rename(&store, &away).unwrap();
+    std::fs::write(&store, "no folder").unwrap();
+    kept.look("the loss is seen", || kept.audit.check().err()).await;
+    assert_eq!(kept.audit.check(), Err(AuditError::Store));
+    std::fs::remove_file(&store).unwrap();
+    std::fs::rename(&away, &store).unwrap();
+    kept.look("the store is back", || kept.audit.check().ok()).await;
+    kept.audit.record(kept.rows(1)).await.unwrap();
+    assert_eq!(kept.seen().await, [0, 1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_whose_store_is_not_there_is_not_ready() {
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("store");
