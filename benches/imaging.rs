@@ -6,7 +6,7 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use hilum::imaging::dicom::deidentify;
 use hilum::imaging::preprocess::{RunOptions, run, run_step, show};
-use hilum::imaging::recipe::{Color, Recipe, Step};
+use hilum::imaging::recipe::{Recipe, Step};
 use hilum::imaging::{
     DecodeLimits, DecodeOptions, ImageStatistics, PseudonymKey, Raster, decode, encode_png, probe,
     text_likeness,
@@ -88,7 +88,7 @@ fn steps(criterion: &mut Criterion) {
         ("dicom", dicom(&samples)),
     ];
     let limits = DecodeLimits::default();
-    let options = DecodeOptions { color: Some(Color::Gray), ..DecodeOptions::default() };
+    let options = DecodeOptions::default();
     let recipe = recipe();
     let mut group = criterion.benchmark_group("imaging");
     group.sample_size(20).throughput(Throughput::Elements(u64::from(SIZE.0 * SIZE.1)));

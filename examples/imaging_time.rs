@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use hilum::imaging::preprocess::{RunOptions, run, show};
-use hilum::imaging::recipe::{Recipe, Step};
+use hilum::imaging::recipe::Recipe;
 use hilum::imaging::{DecodeLimits, DecodeOptions, decode};
 use serde_json::json;
 
@@ -22,11 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     recipe.check()?;
     let rounds: u32 = rounds.parse()?;
     let files = arguments.map(std::fs::read).collect::<Result<Vec<_>, _>>()?;
-    let color = recipe.steps.iter().find_map(|step| match step {
-        Step::Decode { color } => Some(*color),
-        _ => None,
-    });
-    let options = DecodeOptions { color, ..DecodeOptions::default() };
+    let options = DecodeOptions::default();
     let limits = DecodeLimits::default();
     let mut best = [Span::LONGEST; 3];
     for _ in 0..rounds {

@@ -1,6 +1,6 @@
 """One image through hilum.v1.Vision with plain grpcio: ADDRESS IMAGE MODEL OVERLAY.png
 
-The stubs are compiled from proto/ as this runs. Prints decision, label and calibrated score.
+The stubs are compiled from proto/ as this runs. Prints decision, label and calibrated score; of an image that the model refuses, why.
 """
 
 import sys
@@ -14,6 +14,8 @@ address, image, model, overlay = sys.argv[1:]
 channel = grpc.insecure_channel(address)
 request = messages.ClassifyRequest(model=model, image=Path(image).read_bytes(), overlay=True)
 answer = services.VisionStub(channel).Classify(request, timeout=10)
+if answer.decision == "rejected":
+    sys.exit("rejected: " + "; ".join(f"{warning.code}: {warning.text}" for warning in answer.warnings))
 scores = {score.label: score.calibrated for score in answer.scores}
 print(f"{answer.decision} {answer.label} {scores[answer.label]:.4f}")
 Path(overlay).write_bytes(answer.explanation.overlay_png)

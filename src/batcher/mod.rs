@@ -329,6 +329,11 @@ impl Batcher {
         Some((bench, permit))
     }
 
+    /// Says what a run of `rows` rows took before there was a queue, so that the first batches are bounded too.
+    pub fn expect(&self, rows: usize, took: Duration) {
+        self.queue.cost.measured(rows, took);
+    }
+
     /// Reports what an answer took beside its wait and its run until it could leave, so that deadlines
     /// leave room for it.
     pub fn took_beside(&self, time: Duration) {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::cost::RowCost;
+use super::cost::RunCost;
 use super::ticket::Ticket;
 use super::{BatchAnswer, BatchError, BatchRequest, BatchShape, BatcherOptions, Priority};
 use crate::domain::Tensor;
@@ -67,10 +67,10 @@ pub struct Queue {
     pub clock: Arc<dyn Clock>,
     /// The version's metrics.
     pub metrics: ModelMetrics,
-    /// What a row costs.
-    pub cost: RowCost,
+    /// What runs cost.
+    pub cost: RunCost,
     /// What an answer takes from here to its caller, beside its wait and its run.
-    pub beside: RowCost,
+    pub beside: RunCost,
     engines: usize,
     state: Mutex<State>,
     changed: Condvar,
@@ -95,7 +95,7 @@ impl Queue {
         metrics: ModelMetrics,
     ) -> Self {
         let (state, changed) = (Mutex::default(), Condvar::new());
-        let (cost, beside) = (RowCost::default(), RowCost::default());
+        let (cost, beside) = (RunCost::default(), RunCost::default());
         Self { options, engines, clock, metrics, cost, beside, state, changed }
     }
 
@@ -235,16 +235,17 @@ impl Queue {
         let engines = u32::try_from(self.engines.max(1)).unwrap_or(u32::MAX);
         // Its own run comes after those under way and those ahead. Whoever is let in and comes too late
         // has taken the time of one that would have come in time: so the estimate is a high one.
-        let own = self.cost.seldom_above(rows.min(self.row_limit()));
-        let expected = self.cost.seldom_above(state.running + ahead) / engines
-            + own
-            + self.beside.seldom_above(1);
+        let most = self.row_limit();
+        let own = self.cost.seldom_above(self.options.shape.run_rows(rows.min(most)));
+        let before = self.cost.runs_seldom_above(state.running + ahead, most);
+        let expected = before / engines + own + self.beside.seldom_above(1);
         (expected > allowed).then_some(expected)
     }
 
     /// How long the queue takes to empty, between 10 ms and 30 s.
     fn time_to_empty(&self, rows: usize) -> Duration {
-        let time = self.cost.of(rows) / u32::try_from(self.engines.max(1)).unwrap_or(1);
+        let time = self.cost.of_runs(rows, self.row_limit())
+            / u32::try_from(self.engines.max(1)).unwrap_or(1);
         time.clamp(Duration::from_millis(10), Duration::from_secs(30))
     }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::version::ServedTensors;
 use super::{Catalog, IMAGE_SUFFIX, LoadError, LoadedVersion};
@@ -59,9 +59,10 @@ pub fn version(
     }
     let graph = engines.first().map(|engine| engine.signature().clone()).unwrap_or_default();
     let served = ServedTensors::of(&bundle, &graph).map_err(signature)?;
+    let mut warmed = None;
     for warming in &mut engines {
         self_test(&bundle, &served, &mut **warming, &folder)?;
-        warm_up(&graph, &mut **warming).map_err(engine)?;
+        warmed = warm_up(&graph, &mut **warming).map_err(engine)?;
     }
     let max_batch = if deterministic { 1 } else { batching.max_batch };
     let options = BatcherOptions {
@@ -89,6 +90,9 @@ pub fn version(
     let batcher =
         Batcher::start(&thread_name, engines, &factory, options, permits, clock, metrics.clone())
             .map_err(engine)?;
+    if let Some(took) = warmed {
+        batcher.expect(served.batch.run_rows(1), took);
+    }
     Ok(LoadedVersion {
         name: name.clone(),
         version,
@@ -112,9 +116,9 @@ pub fn version(
     })
 }
 
-/// Runs one row of zeros, so that the first caller does not pay for what the runtime does once. A
-/// model whose rows have no fixed size is not warmed up.
-fn warm_up(graph: &Signature, engine: &mut dyn Engine) -> Result<(), EngineError> {
+/// Runs one row of zeros, so that the first caller does not pay for what the runtime does once, and a second
+/// time to see what it takes. A model whose rows have no fixed size is not warmed up.
+fn warm_up(graph: &Signature, engine: &mut dyn Engine) -> Result<Option<Duration>, EngineError> {
     let zeros = |spec: &TensorSpec| {
         let mut shape = spec.shape.clone();
         shape.iter_mut().take(1).for_each(|dim| *dim = if *dim < 0 { 1 } else { *dim });
@@ -123,10 +127,13 @@ fn warm_up(graph: &Signature, engine: &mut dyn Engine) -> Result<(), EngineError
         Tensor::new(spec.datatype, shape, vec![0; bytes].into()).ok()
     };
     let Some(inputs) = graph.inputs.iter().map(zeros).collect::<Option<Vec<_>>>() else {
-        return Ok(());
+        return Ok(None);
     };
     let all = (0..graph.outputs.len()).fold(OutputSet::default(), |set, index| set.with(index));
-    run_tensors(engine, &inputs, all).map(|_| ())
+    run_tensors(engine, &inputs, all)?;
+    let begun = Instant::now();
+    run_tensors(engine, &inputs, all)?;
+    Ok(Some(begun.elapsed()))
 }
 
 /// Answers the goldens on an engine that will serve; its first runs are the warm-up too.

@@ -9,7 +9,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::dicom::Presentation;
 use super::raster::Raster;
-use super::recipe::Color;
 use super::{DecodeError, DecodeLimits, Format, Warning, dicom, jpeg, png, quality};
 
 /// What a file's header says, read without decoding a pixel.
@@ -32,16 +31,12 @@ pub struct Header {
 /// What the caller wants decoded, and what the model expects to see.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct DecodeOptions {
-    /// The colour of the recipe's first step. A hint: where it saves work it is decoded directly,
-    /// else the image keeps its own.
-    pub color: Option<Color>,
     /// The frame of a multi-frame DICOM object, from 1; without one the first is taken with a
     /// warning.
     pub frame: Option<u32>,
     /// What the model was trained on; what differs from it is warned of.
     pub expects: Expectation,
-    /// Whether to measure how coloured the image is. A colour JPEG of which a recipe wants grey is
-    /// decoded a second time for it.
+    /// Whether to measure how coloured the image is.
     pub measure_color: bool,
 }
 
@@ -117,15 +112,11 @@ pub fn decode(
     contained(format, || {
         let mut decoded = match format {
             Format::Png => png::decode(bytes, limits),
-            Format::Jpeg => jpeg::decode(bytes, limits, options.color),
+            Format::Jpeg => jpeg::decode(bytes, limits),
             Format::Dicom => dicom::decode(bytes, limits, options),
         }?;
         if options.measure_color {
-            let dropped = format == Format::Jpeg && options.color == Some(Color::Gray);
-            decoded.color = Some(match dropped && decoded.raster.channels() == 1 {
-                true => quality::color(&jpeg::decode(bytes, limits, None)?.raster),
-                false => quality::color(&decoded.raster),
-            });
+            decoded.color = Some(quality::color(&decoded.raster));
         }
         Ok(decoded)
     })

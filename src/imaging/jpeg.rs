@@ -1,7 +1,7 @@
 //! JPEG: baseline and progressive, grey, colour and CMYK, turned upright by its Exif orientation.
 //!
 //! Decoded by libjpeg-turbo-rs rather than by way of `image`: its samples are those of libjpeg-turbo, with
-//! which networks are trained, and a recipe that asks for grey gets the luma plane without a detour through RGB.
+//! which networks are trained.
 //! This file must never pass a picture that breaks off in the middle as whole.
 
 use image::DynamicImage;
@@ -11,7 +11,6 @@ use libjpeg_turbo_rs::{ColorSpace, DecodeLimits as ReaderLimits, Decoder, JpegEr
 use super::decode::{Decoded, Header};
 use super::jpeg_scans::check_scans;
 use super::raster::Raster;
-use super::recipe::Color;
 use super::{DecodeError, DecodeLimits, Format, Warning, WarningCode};
 
 const FORMAT: Format = Format::Jpeg;
@@ -60,6 +59,10 @@ fn describe(reader: &Decoder<'_>) -> Result<Header, DecodeError> {
         let what = if frame.is_lossless { "the lossless process" } else { "samples of 12 bits" };
         return Err(DecodeError::unsupported(FORMAT, what));
     }
+    // What is missing of it cannot be told: every sequence of bits is some picture.
+    if reader.is_arithmetic() {
+        return Err(DecodeError::unsupported(FORMAT, "arithmetic coding"));
+    }
     // Planes of the components as coded and as spread out, the picture; of several scans the
     // 16-bit coefficients of every component are kept until the last one.
     let components = frame.components.len() as u64;
@@ -75,16 +78,15 @@ fn describe(reader: &Decoder<'_>) -> Result<Header, DecodeError> {
     })
 }
 
-pub(super) fn decode(
-    bytes: &[u8],
-    limits: &DecodeLimits,
-    color: Option<Color>,
-) -> Result<Decoded, DecodeError> {
+pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, DecodeError> {
     let mut reader = open(bytes).map_err(|error| damaged(&error))?;
     let header = describe(&reader)?;
     limits.check_still(&header, bytes)?;
     let coded = reader.jpeg_color_space();
-    let (format, channels) = output(coded, color);
+    let (format, channels) = match coded {
+        ColorSpace::Grayscale => (PixelFormat::Grayscale, 1),
+        _ => (PixelFormat::Rgb, 3),
+    };
     reader.set_output_format(format);
     let picture = reader.decode_image().map_err(|error| damaged(&error))?;
     check_scans(bytes).map_err(|problem| DecodeError::damaged(FORMAT, problem))?;
@@ -114,16 +116,6 @@ pub(super) fn decode(
     let mut decoded = Decoded::plain(FORMAT, raster, 8);
     decoded.warnings = warnings;
     Ok(decoded)
-}
-
-/// Grey straight from the luma plane where grey is asked for or all there is.
-fn output(coded: ColorSpace, color: Option<Color>) -> (PixelFormat, usize) {
-    match (coded, color) {
-        (ColorSpace::Grayscale, _) | (ColorSpace::YCbCr, Some(Color::Gray)) => {
-            (PixelFormat::Grayscale, 1)
-        }
-        _ => (PixelFormat::Rgb, 3),
-    }
 }
 
 /// Whether an end-of-image marker stands after the first scan's beginning. Within entropy-coded

@@ -31,8 +31,9 @@ use super::Shutdown;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// How long an idle connection is given to answer a GOAWAY.
-const FAREWELL: Duration = Duration::from_millis(500);
+/// How long an idle connection is given to answer a GOAWAY: on a busy machine its peer hears of it late, and
+/// what it sends into a connection that is cut is lost.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The bounds of a listener's connections.
 #[derive(Debug, Clone)]
@@ -142,6 +143,9 @@ fn builder(version: HttpVersion, limits: &ConnectionLimits) -> auto::Builder<Tok
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.max_concurrent_streams)
         .max_header_list_size(limits.max_header_list_bytes)
+        // Callers with short deadlines take requests back before a busy machine has looked at them; by default
+        // 20 such end the connection for everybody on it. As many as may be open are no attack.
+        .max_pending_accept_reset_streams(Some(limits.max_concurrent_streams as usize))
         .keep_alive_interval(limits.keepalive_interval)
         .keep_alive_timeout(limits.keepalive_timeout)
         // The protocol's own 64 KiB windows cost a round trip for each 64 KiB of a tensor.

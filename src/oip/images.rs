@@ -75,6 +75,7 @@ pub fn image_request(
         model,
         version,
         images,
+        batch: true,
         options,
         deadline,
         timeout,

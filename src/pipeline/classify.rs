@@ -52,6 +52,8 @@ pub struct ClassifyRequest {
     pub version: VersionSelector,
     /// Files: PNG, JPEG or DICOM, at least one.
     pub images: Vec<Bytes>,
+    /// Whether they are rows, so that an error names its row; an image that came alone has none.
+    pub batch: bool,
     /// What is wanted of each.
     pub options: ClassifyOptions,
     /// When the answer is of no use any more.
@@ -212,11 +214,11 @@ impl Pipeline {
         let files = Inputs::Files(request.images.clone());
         let times = (begun, request.deadline);
         let account = self.account((&version, route), &request.caller, &trace, files, times);
-        let single = request.images.len() == 1;
+        let batch = request.batch;
         let journey = &journey;
         let mut answers = stream::iter(request.images.into_iter().enumerate())
             .map(|(row, image)| async move {
-                let place = if single { None } else { Some(row) };
+                let place = batch.then_some(row);
                 journey.of(image).await.map_err(|error| error.of_row(place))
             })
             .buffered(ROWS_AT_ONCE);

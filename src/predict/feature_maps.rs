@@ -13,7 +13,6 @@ use crate::domain::{DataType, Tensor};
 use crate::engine::library::{self, LibraryError};
 use crate::engine::{EngineError, OnnxModel, OnnxOptions, OutputSet, run_tensors};
 use crate::imaging::preprocess::{PreprocessError, RunOptions, run};
-use crate::imaging::recipe::Step;
 use crate::imaging::{DecodeError, DecodeOptions, Raster, RasterError, decode, resize};
 
 /// Filters and maps that are drawn of a layer.
@@ -180,11 +179,7 @@ fn input(config: &Config, bundle: &Bundle, path: &PathBuf) -> Result<Tensor, Fea
     let file = std::fs::File::open(path).map_err(io)?;
     std::io::Read::read_to_end(&mut std::io::Read::take(file, limits.max_bytes + 1), &mut bytes)
         .map_err(io)?;
-    let color = recipe.steps.iter().find_map(|step| match step {
-        Step::Decode { color } => Some(*color),
-        _ => None,
-    });
-    let decoded = decode(&bytes, limits, &DecodeOptions { color, ..DecodeOptions::default() })
+    let decoded = decode(&bytes, limits, &DecodeOptions::default())
         .map_err(|error| FeatureMapError::Image { path: path.clone(), error })?;
     let options = RunOptions { layout: manifest.model.layout, ..RunOptions::default() };
     let row = run(recipe, &decoded, &options)?;

@@ -188,6 +188,7 @@ async fn one(
         model: question.model.clone(),
         version: question.version,
         images: vec![Bytes::from(image)],
+        batch: false,
         options,
         deadline: None,
         timeout: None,
@@ -279,10 +280,19 @@ fn files(paths: &[PathBuf]) -> Result<(Vec<Listed>, usize), QuestionError> {
         }
         let before = files.len();
         for entry in walkdir::WalkDir::new(path).follow_links(true).sort_by_file_name() {
-            let entry = entry.map_err(|error| QuestionError::Folder {
-                path: path.clone(),
-                error: error.to_string(),
-            })?;
+            let entry = match entry {
+                Ok(entry) => entry,
+                // A dead link, a loop, a folder that may not be read: told in its own row.
+                Err(error) if error.path().is_some_and(|at| at != path) => {
+                    let at = error.path().unwrap_or(path);
+                    files.push((at.to_owned(), at.strip_prefix(path).unwrap_or(at).to_owned()));
+                    continue;
+                }
+                Err(error) => {
+                    let error = error.to_string();
+                    return Err(QuestionError::Folder { path: path.clone(), error });
+                }
+            };
             let hidden = entry.file_name().to_string_lossy().starts_with('.');
             if !entry.file_type().is_file() || hidden {
                 continue;

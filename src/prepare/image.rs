@@ -12,7 +12,6 @@ use super::PrepareOptions;
 use crate::domain::Digest;
 use crate::imaging::dicom::{self, View};
 use crate::imaging::preprocess::{self, RunOptions};
-use crate::imaging::recipe::Step;
 use crate::imaging::{
     DecodeLimits, DecodeOptions, Format, Geometry, ImageStatistics, TEXT_LIKENESS_FLAG,
     WarningCode, decode, encode_png, text_likeness,
@@ -51,12 +50,8 @@ pub(super) fn process(
     bytes: &[u8],
     source: Digest,
 ) -> Result<(Processed, Vec<u8>), String> {
-    let color = options.recipe.steps.iter().find_map(|step| match step {
-        Step::Decode { color } => Some(*color),
-        _ => None,
-    });
     let expects = options.expects.clone();
-    let wanted = DecodeOptions { color, expects, ..DecodeOptions::default() };
+    let wanted = DecodeOptions { expects, ..DecodeOptions::default() };
     let decoded = decode(bytes, &options.limits, &wanted).map_err(|error| error.to_string())?;
     let facts = match decoded.format {
         Format::Dicom => Some(dicom::facts(bytes, &options.limits).map_err(|e| e.to_string())?),

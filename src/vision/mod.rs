@@ -96,6 +96,7 @@ pub fn classify_request(
         model: message.model.parse()?,
         version: message.version.parse()?,
         images: vec![message.image],
+        batch: false,
         options,
         deadline,
         timeout: None,

@@ -64,6 +64,16 @@ def test_an_example_prints_the_decision_and_keeps_the_overlay(
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+def test_an_example_says_why_an_image_is_rejected(name: str, images_server, tmp_path: Path) -> None:
+    dark = tmp_path / "dark.png"
+    Image.new("L", (64, 64), 1).save(dark)
+    overlay = tmp_path / "overlay.png"
+    done = run([*COMMANDS[name](), images_server.grpc, str(dark), "spots", str(overlay)])
+    assert (done.returncode, done.stdout, overlay.exists()) == (1, "", False)
+    assert "rejected" in done.stderr and "too_dark" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_an_example_without_a_server_fails(name: str, picture: Path, tmp_path: Path) -> None:
     done = run([*COMMANDS[name](), "127.0.0.1:1", str(picture), "spots", str(tmp_path / "x.png")])
     assert done.returncode != 0

@@ -216,6 +216,10 @@ async fn form(head: Parts, content: Bytes, options: &mut Options) -> Result<Byte
     let mut image = None;
     while let Some(field) = form.next_field().await.map_err(|error| wrong(error.body_text()))? {
         let name = field.name().unwrap_or_default().to_owned();
+        if name != FILE && field.file_name().is_some() {
+            let problem = format!("a file comes in the field '{FILE}'");
+            return Err(PredictFault::option(&name, problem));
+        }
         let value = field.bytes().await.map_err(|error| wrong(error.body_text()))?;
         if name != FILE {
             let text = std::str::from_utf8(&value);

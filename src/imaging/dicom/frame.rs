@@ -181,11 +181,15 @@ pub(super) fn interleaved(samples: Samples, pixels: &PixelDescription) -> Sample
     }
 }
 
-/// Values of a codec as stored samples of the width that the file allocates.
+/// Values of a codec as stored samples of the width that the file allocates. A lossy codec may leave what
+/// Bits Stored can hold: it is clipped there, since cutting its upper bits off would turn white to black.
 pub(super) fn as_allocated(
     values: impl Iterator<Item = u16>,
     pixels: &PixelDescription,
 ) -> Samples {
+    let clipped = !pixels.signed && pixels.high_bit + 1 == pixels.bits_stored;
+    let most = if clipped { u16::MAX >> (16 - pixels.bits_stored) } else { u16::MAX };
+    let values = values.map(|value| value.min(most));
     if pixels.bits_allocated == 8 {
         Samples::U8(values.map(|value| value as u8).collect())
     } else {

@@ -38,7 +38,7 @@ pub(super) fn decode(bytes: &[u8], pixels: &PixelDescription) -> Result<Samples,
     if components.len() != pixels.samples_per_pixel || !whole {
         return Err(damaged("its JPEG 2000 components do not fill its rows and columns"));
     }
-    let stored = |value: f32| size.stored(value);
+    let stored = |value: f32| size.stored(value, pixels.bits_stored);
     let channels = components.len();
     let values =
         (0..pixels.samples()).map(|i| stored(components[i % channels].samples()[i / channels]));
@@ -77,11 +77,12 @@ impl Siz {
         })
     }
 
-    /// The sample as stored: clipped to its precision, signed ones as two's complement. The codec
-    /// adds half the range to signed components too, which is taken off again.
-    fn stored(&self, value: f32) -> u16 {
+    /// The sample as stored: clipped to its precision, signed ones to `bits` too and as two's complement.
+    /// The codec adds half the range to signed components too, which is taken off again.
+    fn stored(&self, value: f32, bits: u8) -> u16 {
         let half = 1_i32 << (self.precision - 1);
         let unsigned = (value.round_ties_even() as i32).clamp(0, 2 * half - 1);
-        if self.signed { (unsigned - half) as u16 } else { unsigned as u16 }
+        let held = 1_i32 << (bits.min(self.precision) - 1);
+        if self.signed { (unsigned - half).clamp(-held, held - 1) as u16 } else { unsigned as u16 }
     }
 }

@@ -165,13 +165,13 @@ struct Coded<'a>(#[serde(borrow)] Cow<'a, str>);
 impl<'de: 'a, 'a> Element<'de> for Coded<'a> {
     fn put(self, out: &mut Vec<u8>) -> Result<(), String> {
         let bytes = BASE64.decode(self.0.as_bytes());
-        put_bytes(&bytes.map_err(|error| format!("an element is not base64: {error}"))?, out)
+        put_bytes(&bytes.map_err(|error| format!("it is not base64: {error}"))?, out)
     }
 }
 
 fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
-    let length = u32::try_from(bytes.len())
-        .map_err(|_| format!("an element of {} bytes is too long", bytes.len()))?;
+    let length =
+        u32::try_from(bytes.len()).map_err(|_| format!("{} bytes are too many", bytes.len()))?;
     out.extend_from_slice(&length.to_le_bytes());
     out.extend_from_slice(bytes);
     Ok(())
@@ -206,7 +206,8 @@ impl<'de, T: Element<'de>> Visitor<'de> for Level<'_, T> {
         match self.dims.get(1..) {
             None | Some([]) => {
                 while let Some(element) = array.next_element::<T>()? {
-                    element.put(self.out).map_err(A::Error::custom)?;
+                    let put = element.put(self.out);
+                    put.map_err(|error| A::Error::custom(format!("element {count}: {error}")))?;
                     count += 1;
                 }
             }

@@ -19,7 +19,6 @@ use crate::bundle::{Manifest, Task};
 use crate::catalog::LoadedVersion;
 use crate::domain::{DataType, Decision, Tensor, display_shape};
 use crate::imaging::preprocess::{self, Prepared};
-use crate::imaging::recipe::Step as RecipeStep;
 use crate::imaging::{Caption, DecodeOptions, Geometry, Raster, overlay};
 use crate::pipeline::account::narrow;
 use crate::pipeline::decode_pool::Started;
@@ -74,16 +73,11 @@ impl<'a> Journey<'a> {
         let segmentation =
             Segmentation::named_by(&recipe).map(|bundle| Segmentation::resolve(pipeline, bundle));
         let settings = &pipeline.images;
-        let color = recipe.steps.iter().find_map(|step| match step {
-            RecipeStep::Decode { color } => Some(*color),
-            _ => None,
-        });
         let gates = manifest.reject.iter().flat_map(|reject| &reject.quality);
         let how = How {
             recipe,
             limits: settings.limits.clone(),
             decode: DecodeOptions {
-                color,
                 frame: options.frame,
                 expects: manifest.intended_use.expectation(),
                 measure_color: gates.clone().any(|gate| gate.statistic == "color"),
@@ -158,11 +152,12 @@ impl<'a> Journey<'a> {
         let withheld =
             found.decision == Decision::Rejected && !self.options.include_rejected_scores;
         let class = self.explained(&found);
-        let map = heatmap(outputs.cam, class);
         let explanation = match (withheld, self.options.explains()) {
             (false, true) => {
-                let heatmap =
-                    map.ok_or_else(|| PredictError::Broken("the model gave no map".to_owned()))?;
+                let begun = self.pipeline.clock.now();
+                let heatmap = heatmap(outputs.cam, class)
+                    .ok_or_else(|| PredictError::Broken("the model gave no map".to_owned()))?;
+                timing.explain = self.pipeline.clock.now().saturating_duration_since(begun);
                 let explanation = Explanation {
                     class: self.manifest.labels.get(class).cloned().unwrap_or_default(),
                     heatmap,
@@ -260,7 +255,7 @@ impl<'a> Journey<'a> {
         };
         let (png, waited, begun) = self.pipeline.pool.run(ask, work).await?;
         timing.queue += waited;
-        timing.explain = self.stepped(Step::Explain, TraceStep::Explain, begun);
+        timing.explain += self.stepped(Step::Explain, TraceStep::Explain, begun);
         let png = png.map_err(|error| PredictError::Broken(error.to_string()))?;
         explanation.overlay_png = Some(png.into());
         Ok(explanation)

@@ -55,12 +55,14 @@ async fn each_service_refuses_each_file_in_the_same_words() {
             .model_infer(raw_request("spots.image", &[("image", "BYTES", &[1, 1], &image)]))
             .await
             .unwrap_err();
-        assert_eq!((two.code(), two.message()), (code, text.as_str()), "{name}");
+        // Of rows the one is named.
+        let of_row = format!("image 0: {text}");
+        assert_eq!((two.code(), two.message()), (code, of_row.as_str()), "{name}");
         let body = json!({ "inputs": [{
             "name": "image", "datatype": "BYTES", "shape": [1, 1], "data": [BASE64.encode(&bytes)],
         }]});
         let three = post(server.http, "/v2/models/spots.image/infer", body.to_string()).await;
-        assert_eq!((three.status.as_u16(), three.error()), (status, text.clone()), "{name}");
+        assert_eq!((three.status.as_u16(), three.error()), (status, of_row), "{name}");
         let headers = [("content-type", "application/octet-stream")];
         let path = "/api/v1/predict?model=spots";
         let four = send(server.http, Method::POST, path, &headers, bytes).await;

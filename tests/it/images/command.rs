@@ -125,6 +125,20 @@ fn a_file_that_claims_to_be_an_image_is_never_passed_over() {
 }
 
 #[test]
+fn what_cannot_be_opened_in_a_folder_leaves_the_others_alone() {
+    let folder = folder();
+    std::os::unix::fs::symlink("/nonexistent", folder.path().join("dead.png")).unwrap();
+    std::os::unix::fs::symlink(".", folder.path().join("loop")).unwrap();
+    let path = folder.path().to_str().unwrap();
+    let output = hilum(&["predict", path, "--model", "spots", "--models", &models()]);
+    assert_eq!(output.status.code(), Some(1));
+    let shown = text(&output);
+    for words in ["dead.png: ", "loop: ", "2 of 6 files have no answer", "a.png"] {
+        assert!(shown.contains(words), "'{words}' in {shown}");
+    }
+}
+
+#[test]
 fn what_cannot_be_is_said_before_anything_is_loaded() {
     let folder = folder();
     let image = folder.path().join("a.png").display().to_string();

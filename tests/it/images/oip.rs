@@ -147,6 +147,11 @@ async fn what_is_wrong_is_said_with_the_row_or_the_name() {
             "image 2: the file is a GIF image",
         ),
         (
+            images("spots.image", &three[2..], &[]),
+            Code::InvalidArgument,
+            "image 0: the file is a GIF image",
+        ),
+        (
             images("spots.image", std::slice::from_ref(&good), &["cam"]),
             Code::InvalidArgument,
             "unknown output 'cam'",

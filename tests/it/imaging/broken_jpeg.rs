@@ -103,3 +103,12 @@ fn a_progressive_picture_that_lacks_a_scan_or_a_part_of_one_is_refused() {
     let error = opened(&soft).unwrap_err().to_string();
     assert!(error.contains("a scan of its coded data is missing"), "{error}");
 }
+
+#[test]
+fn arithmetic_coding_is_refused_by_name() {
+    let mut bytes = jpeg(40, 40, 0, ExtendedColorType::L8);
+    let frame = bytes.windows(2).position(|two| two == [0xff, 0xc0]).unwrap();
+    bytes[frame + 1] = 0xc9;
+    let error = opened(&bytes).unwrap_err().to_string();
+    assert!(error.contains("arithmetic coding"), "{error}");
+}

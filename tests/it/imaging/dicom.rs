@@ -244,3 +244,24 @@ fn fragments_without_an_offset_table_are_split_where_frames_begin() {
     let error = decode(&with(&[&one]), &limits, &options).unwrap_err().to_string();
     assert!(error.contains("claims 2 frames and has 1 fragments"), "{error}");
 }
+
+/// A lossless stream of 16 bits in an object that stores 12.
+#[test]
+fn what_a_codec_gives_beyond_bits_stored_is_clipped_and_not_cut() {
+    let values = [5_u16, 4095, 4096, 4097, 60_000, 0, 7, 8];
+    let stream = libjpeg_turbo_rs::precision::compress_16bit(&values, 4, 2, 1, 1, 0).unwrap();
+    let mut elements = super::dicom_file::gray8(2, 4);
+    for (number, value) in [(0x100, 16), (0x101, 12), (0x102, 11)] {
+        let at = elements.iter().position(|e| e[..4] == [0x28, 0, number as u8, 1]).unwrap();
+        elements[at] = super::dicom_file::us(0x28, number, value);
+    }
+    elements.push(super::dicom_file::fragments(&[&stream]));
+    let bytes = super::dicom_file::file("1.2.840.10008.1.2.4.70", &elements);
+    let decoded = decode(&bytes, &DecodeLimits::default(), &DecodeOptions::default()).unwrap();
+    let shown: Vec<f64> = match decoded.raster.samples() {
+        Samples::U16(v) => v.iter().map(|v| f64::from(*v)).collect(),
+        Samples::F32(v) => v.iter().map(|v| f64::from(*v)).collect(),
+        Samples::U8(_) => panic!("12 bits"),
+    };
+    assert_eq!(shown, [5.0, 4095.0, 4095.0, 4095.0, 4095.0, 0.0, 7.0, 8.0]);
+}
