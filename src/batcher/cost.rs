@@ -112,7 +112,7 @@ impl Measured {
     /// largest in proportion, which is too much rather than too little; below the smallest what that takes.
     fn time(&self, rows: f64) -> Option<f64> {
         let known = || self.sizes.iter().flatten();
-        let below = known().filter(|size| size.rows <= rows).next_back();
+        let below = known().rfind(|size| size.rows <= rows);
         let above = known().find(|size| size.rows >= rows);
         match (below, above) {
             (Some(below), Some(above)) if above.rows > below.rows => {
