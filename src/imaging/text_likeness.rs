@@ -19,8 +19,9 @@ const WIDTH: usize = 5;
 const STROKES: usize = 2;
 const ROWS: usize = 5;
 
-/// An image whose share of text-like tiles is at or above this is flagged.
-pub const TEXT_LIKENESS_FLAG: f64 = 0.002;
+/// An image whose share of text-like tiles is at or above this is flagged: any two such tiles side
+/// by side, since a line of text is a small share of a large image.
+pub const TEXT_LIKENESS_FLAG: f64 = f64::MIN_POSITIVE;
 
 /// The share of tiles (24 × 16 pixels) that look like text and have a neighbour that does too,
 /// 0 to 1.
@@ -86,7 +87,7 @@ mod tests {
 
     #[test]
     fn strokes_in_a_line_are_text_and_a_smooth_image_is_not() {
-        let (width, height) = (480, 320);
+        let (width, height) = (1_920, 1_280);
         let mut image = smooth(width, height);
         let of = |image: &[u8]| {
             text_likeness(

@@ -181,7 +181,12 @@ fn clean(
             report.uids += 1;
             Some(mapped_uids(&element, key))
         }
-        // X/Z/U*: a sequence of references is kept, the UIDs in it are mapped.
+        // X/Z/U*: a sequence of references is kept, the UIDs in it are mapped. A value that is
+        // neither is not what the table has in mind, and may hold the UID in another guise.
+        Some(Action::Uid) if vr != VR::SQ => {
+            report.removed += 1;
+            None
+        }
         Some(Action::Uid) | None => Some(descend(element, key, report)),
     }
 }

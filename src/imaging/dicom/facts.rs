@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::super::decode::Expectation;
 use super::super::{DecodeError, DecodeLimits, Warning, WarningCode};
-use super::attributes::{first_item, text};
+use super::attributes::text;
+use super::codes;
 use super::file::File;
 
 /// View Position (0018,5101), as far as it decides whether a chest image is frontal.
@@ -37,7 +38,8 @@ impl View {
         match term.trim().to_ascii_uppercase().as_str() {
             "PA" => View::Pa,
             "AP" | "AP SUPINE" | "AP ERECT" | "ANTERO-POSTERIOR" => View::Ap,
-            "LL" | "RL" | "LAT" | "LATERAL" | "RLAT" | "LLAT" => View::Lateral,
+            "LL" | "RL" | "LAT" | "LATERAL" | "RLAT" | "LLAT" | "LEFT LATERAL"
+            | "RIGHT LATERAL" => View::Lateral,
             "POSTERO-ANTERIOR" => View::Pa,
             _ => View::Other,
         }
@@ -89,8 +91,10 @@ impl Facts {
         Self {
             view: view(object),
             modality: text(tags::MODALITY),
-            chest: text(tags::BODY_PART_EXAMINED).map(|part| is_chest(&part)),
-            age_years: text(tags::PATIENT_AGE).and_then(|age| years(&age)),
+            chest: chest(object),
+            age_years: text(tags::PATIENT_AGE)
+                .and_then(|age| years(&age))
+                .or_else(|| years_between(object, tags::PATIENT_BIRTH_DATE, tags::STUDY_DATE)),
             burned_in: text(tags::BURNED_IN_ANNOTATION).as_deref() == Some("YES"),
             patient_id: text(tags::PATIENT_ID),
             study_uid: text(tags::STUDY_INSTANCE_UID),
@@ -136,18 +140,26 @@ impl Facts {
 const RADIOGRAPHY: [&str; 6] = ["CR", "DX", "RG", "RF", "SC", "OT"];
 
 fn view(object: &InMemDicomObject) -> Option<View> {
-    if let Some(position) = text(object, tags::VIEW_POSITION) {
-        return Some(View::of(&position));
-    }
-    // The code's meaning, such as "postero-anterior" (CID 4010).
-    if let Some(meaning) =
-        first_item(object, tags::VIEW_CODE_SEQUENCE).and_then(|item| text(item, tags::CODE_MEANING))
-    {
-        return Some(View::of(&meaning));
+    let position = text(object, tags::VIEW_POSITION).map(|position| View::of(&position));
+    // A position that means nothing here may stand beside a code that does.
+    match (position, codes::view(object)) {
+        (None | Some(View::Other), Some(coded)) => return Some(coded),
+        (Some(position), _) => return Some(position),
+        (None, None) => {}
     }
     // Rows that run from front to back show the body from the side.
     let orientation = text(object, tags::PATIENT_ORIENTATION)?;
     matches!(orientation.chars().next()?, 'A' | 'P').then_some(View::Lateral)
+}
+
+/// By Body Part Examined (0018,0015) and Anatomic Region Sequence (0008,2218): not the chest if
+/// either of them says so.
+fn chest(object: &InMemDicomObject) -> Option<bool> {
+    let part = text(object, tags::BODY_PART_EXAMINED).map(|part| is_chest(&part));
+    match (part, codes::is_chest(object, is_chest)) {
+        (Some(part), Some(region)) => Some(part && region),
+        (part, region) => part.or(region),
+    }
 }
 
 fn is_chest(part: &str) -> bool {
@@ -166,6 +178,18 @@ fn years(age: &str) -> Option<f32> {
         "Y" => Some(count),
         _ => None,
     }
+}
+
+/// Whole months between two dates, in years; `None` where one is not a date or they are reversed.
+fn years_between(object: &InMemDicomObject, from: Tag, to: Tag) -> Option<f32> {
+    let date = |tag: Tag| {
+        let date = object.get(tag)?.to_date().ok()?;
+        let (month, day) = (i32::from(*date.month()?), i32::from(*date.day()?));
+        Some((i32::from(*date.year()) * 12 + month, day))
+    };
+    let ((from, first), (to, last)) = (date(from)?, date(to)?);
+    let months = to - from - i32::from(last < first);
+    (months >= 0).then(|| months as f32 / 12.0)
 }
 
 /// The SOP class's name in PS3.6, if the file names one that is there.

@@ -21,11 +21,12 @@ use flate2::read::DeflateDecoder;
 use super::super::{DecodeError, DecodeLimits};
 use super::damaged;
 use super::syntax::Syntax;
+use super::unknown;
 
 /// Sequences within sequences; real objects stay below ten.
-const MAX_DEPTH: usize = 32;
+pub(super) const MAX_DEPTH: usize = 32;
 /// Data elements and items in all: each costs far more memory than its eight bytes in the file.
-const MAX_ELEMENTS: usize = 400_000;
+pub(super) const MAX_ELEMENTS: usize = 400_000;
 
 /// A DICOM file, its pixel data still where it was.
 pub(super) struct File<'a> {
@@ -69,7 +70,8 @@ impl<'a> File<'a> {
     pub(super) fn read(bytes: &'a [u8], limits: &DecodeLimits) -> Result<Self, DecodeError> {
         let (meta, syntax, dataset) = open(bytes, limits)?;
         let walk = walk(&dataset, syntax)?;
-        let object = syntax.read(&dataset[..walk.header_end])?;
+        let mut object = syntax.read(&dataset[..walk.header_end])?;
+        unknown::read_known_sequences(&mut object);
         let media_sop_class = meta.media_sop_class;
         Ok(Self { syntax, object, pixel_data: walk.pixel_data, media_sop_class, dataset })
     }
@@ -109,7 +111,8 @@ pub(super) fn whole_dataset(bytes: &[u8], limits: &DecodeLimits) -> Result<Whole
     if let Some(end) = walk.pixel_data.as_ref().map(PixelData::end) {
         self::walk(dataset.get(end..).unwrap_or_default(), syntax)?;
     }
-    let object = syntax.read(&dataset)?;
+    let mut object = syntax.read(&dataset)?;
+    unknown::read_known_sequences(&mut object);
     Ok(WholeFile { syntax, uid: meta.transfer_syntax, object })
 }
 
@@ -125,7 +128,7 @@ fn open<'a>(
     } else {
         Cow::Borrowed(rest)
     };
-    Ok((meta, syntax, dataset))
+    Ok((meta, syntax, unknown::with_defined_lengths(dataset, syntax)))
 }
 
 /// What the file meta group (PS3.10, 7.1) says of the rest.
@@ -203,13 +206,15 @@ fn inflate(
     Ok(dataset)
 }
 
-struct Walk {
+pub(super) struct Walk {
     header_end: usize,
+    /// Tokens up to there: headers, items, values and delimiters.
+    pub elements: usize,
     pixel_data: Option<PixelData>,
 }
 
 /// Walks the headers of `dataset` without building anything.
-fn walk(dataset: &[u8], syntax: Syntax) -> Result<Walk, DecodeError> {
+pub(super) fn walk(dataset: &[u8], syntax: Syntax) -> Result<Walk, DecodeError> {
     let at = Cell::new(0);
     let source = Counted { inner: Cursor::new(dataset), at: &at };
     let broken = || damaged("its data elements are broken or cut off");
@@ -225,7 +230,7 @@ fn walk(dataset: &[u8], syntax: Syntax) -> Result<Walk, DecodeError> {
         let here = at.get() as usize;
         match token.map_err(|_| broken())? {
             LazyDataToken::PixelSequenceStart if depth == 0 => {
-                return encapsulated(reader, dataset, here, syntax);
+                return encapsulated(reader, dataset, here, elements, syntax);
             }
             LazyDataToken::ElementHeader(header) => {
                 let within = dataset.len().saturating_sub(here) as u64;
@@ -237,6 +242,7 @@ fn walk(dataset: &[u8], syntax: Syntax) -> Result<Walk, DecodeError> {
                     let place = Place::Native(value);
                     return Ok(Walk {
                         header_end: here.saturating_sub(syntax.pixel_header_bytes()),
+                        elements,
                         pixel_data: Some(PixelData { vr: header.vr, place }),
                     });
                 }
@@ -254,7 +260,7 @@ fn walk(dataset: &[u8], syntax: Syntax) -> Result<Walk, DecodeError> {
             _ => {}
         }
     }
-    Ok(Walk { header_end: dataset.len(), pixel_data: None })
+    Ok(Walk { header_end: dataset.len(), elements, pixel_data: None })
 }
 
 fn too_long(tag: Tag, claimed: u32, left: u64) -> DecodeError {
@@ -267,6 +273,7 @@ fn encapsulated<S: dicom_parser::StatefulDecode>(
     mut reader: LazyDataSetReader<S>,
     dataset: &[u8],
     start: usize,
+    elements: usize,
     syntax: Syntax,
 ) -> Result<Walk, DecodeError> {
     let cut = || damaged("its pixel data is cut off within a fragment");
@@ -295,6 +302,7 @@ fn encapsulated<S: dicom_parser::StatefulDecode>(
     let offsets = items.next().unwrap_or(position..position);
     Ok(Walk {
         header_end: start.saturating_sub(syntax.pixel_header_bytes()),
+        elements,
         pixel_data: Some(PixelData {
             vr: VR::OB,
             place: Place::Encapsulated { offsets, fragments: items.collect() },

@@ -6,6 +6,7 @@
 //! This room must never know of a path, a socket or an association: bytes come in.
 
 mod attributes;
+mod codes;
 mod colour;
 mod deidentify;
 mod facts;
@@ -19,6 +20,7 @@ mod pixels;
 mod presentation;
 mod rle;
 mod syntax;
+mod unknown;
 
 pub use deidentify::{DeidentificationReport, Deidentified, deidentify};
 pub use facts::{Facts, View, facts};

@@ -33,10 +33,14 @@ pub(super) struct Syntax {
     pub encoding: Encoding,
     pub deflated: bool,
     pub big_endian: bool,
-    implicit: bool,
+    pub implicit: bool,
 }
 
 impl Syntax {
+    /// Implicit VR Little Endian, which the content of a UN is in (PS3.5 6.2.2).
+    pub(super) const IMPLICIT: Self =
+        Self { encoding: Encoding::Native, deflated: false, big_endian: false, implicit: true };
+
     /// The syntax of `uid`.
     ///
     /// # Errors
@@ -45,9 +49,7 @@ impl Syntax {
         let explicit =
             |encoding| Self { encoding, deflated: false, big_endian: false, implicit: false };
         match uid {
-            uids::IMPLICIT_VR_LITTLE_ENDIAN => {
-                Ok(Self { implicit: true, ..explicit(Encoding::Native) })
-            }
+            uids::IMPLICIT_VR_LITTLE_ENDIAN => Ok(Self::IMPLICIT),
             uids::EXPLICIT_VR_LITTLE_ENDIAN
             | uids::ENCAPSULATED_UNCOMPRESSED_EXPLICIT_VR_LITTLE_ENDIAN => {
                 Ok(explicit(Encoding::Native))
@@ -67,8 +69,9 @@ impl Syntax {
             uids::JPEGLS_LOSSLESS | uids::JPEGLS_NEAR_LOSSLESS => Ok(explicit(Encoding::JpegLs)),
             uids::JPEG2000_LOSSLESS | uids::JPEG2000 => Ok(explicit(Encoding::Jpeg2000)),
             _ => {
-                let known = TransferSyntaxRegistry.get(uid);
-                let name = known.map_or("not in PS3.6", |syntax| syntax.name()).to_owned();
+                let known = TransferSyntaxRegistry.get(uid).map(|syntax| syntax.name());
+                let known = known.or_else(|| retired(uid));
+                let name = known.unwrap_or("not in PS3.6").to_owned();
                 Err(DecodeError::TransferSyntax { uid: printable(uid, known.is_some()), name })
             }
         }
@@ -100,6 +103,47 @@ impl Syntax {
         InMemDicomObject::read_dataset_with_ts(bytes, &self.dataset())
             .map_err(|error| super::damaged(format!("its data elements cannot be read ({error})")))
     }
+}
+
+/// The name in PS3.6 Table A-1 of a retired transfer syntax that DICOM-rs has no entry for. Its
+/// dictionary cuts these names off at the ampersand.
+fn retired(uid: &str) -> Option<&'static str> {
+    Some(match uid {
+        "1.2.840.10008.1.2.4.52" => "JPEG Extended (Process 3 & 5) (Retired)",
+        "1.2.840.10008.1.2.4.53" => {
+            "JPEG Spectral Selection, Non-Hierarchical (Process 6 & 8) (Retired)"
+        }
+        "1.2.840.10008.1.2.4.54" => {
+            "JPEG Spectral Selection, Non-Hierarchical (Process 7 & 9) (Retired)"
+        }
+        "1.2.840.10008.1.2.4.55" => {
+            "JPEG Full Progression, Non-Hierarchical (Process 10 & 12) (Retired)"
+        }
+        "1.2.840.10008.1.2.4.56" => {
+            "JPEG Full Progression, Non-Hierarchical (Process 11 & 13) (Retired)"
+        }
+        "1.2.840.10008.1.2.4.58" => "JPEG Lossless, Non-Hierarchical (Process 15) (Retired)",
+        "1.2.840.10008.1.2.4.59" => "JPEG Extended, Hierarchical (Process 16 & 18) (Retired)",
+        "1.2.840.10008.1.2.4.60" => "JPEG Extended, Hierarchical (Process 17 & 19) (Retired)",
+        "1.2.840.10008.1.2.4.61" => {
+            "JPEG Spectral Selection, Hierarchical (Process 20 & 22) (Retired)"
+        }
+        "1.2.840.10008.1.2.4.62" => {
+            "JPEG Spectral Selection, Hierarchical (Process 21 & 23) (Retired)"
+        }
+        "1.2.840.10008.1.2.4.63" => {
+            "JPEG Full Progression, Hierarchical (Process 24 & 26) (Retired)"
+        }
+        "1.2.840.10008.1.2.4.64" => {
+            "JPEG Full Progression, Hierarchical (Process 25 & 27) (Retired)"
+        }
+        "1.2.840.10008.1.2.4.65" => "JPEG Lossless, Hierarchical (Process 28) (Retired)",
+        "1.2.840.10008.1.2.4.66" => "JPEG Lossless, Hierarchical (Process 29) (Retired)",
+        "1.2.840.10008.1.20" => "Papyrus 3 Implicit VR Little Endian (Retired)",
+        "1.2.840.10008.1.2.6.1" => "RFC 2557 MIME encapsulation (Retired)",
+        "1.2.840.10008.1.2.6.2" => "XML Encoding (Retired)",
+        _ => return None,
+    })
 }
 
 /// A UID as a message may have it.

@@ -221,6 +221,14 @@ fn missing_fragments_and_foreign_syntaxes_are_named() {
     says(&with("1.2.840.10008.1.2.5", fragments(&[b"nothing!"])), "RLE header");
     says(&with("1.2.840.10008.1.2.4.102", fragments(&[b"x!"])), "MPEG-4");
     says(&with("1.2.3.4", fragments(&[b"x!"])), "not in PS3.6");
+    // Retired, and still of a name.
+    for (uid, name) in [
+        ("1.2.840.10008.1.2.4.52", "'JPEG Extended (Process 3 & 5) (Retired)'"),
+        ("1.2.840.10008.1.2.4.66", "'JPEG Lossless, Hierarchical (Process 29) (Retired)'"),
+        ("1.2.840.10008.1.2.6.2", "'XML Encoding (Retired)'"),
+    ] {
+        says(&with(uid, fragments(&[b"x!"])), &format!("{name} ({uid})"));
+    }
 }
 
 #[test]

@@ -214,6 +214,64 @@ fn what_the_file_says_becomes_warnings_without_its_words() {
 }
 
 #[test]
+fn codes_and_dates_become_the_same_warnings() {
+    let code = |group, number, scheme: &str, value: &str, meaning: &str| {
+        let content = [
+            text(8, 0x100, "SH", value),
+            text(8, 0x102, "SH", scheme),
+            text(8, 0x104, "LO", meaning),
+        ]
+        .concat();
+        let mut item = vec![0xfe, 0xff, 0x00, 0xe0];
+        item.extend((content.len() as u32).to_le_bytes());
+        item.extend(content);
+        element(group, number, "SQ", &item)
+    };
+    let born =
+        |birth: &str, study: &str| vec![text(8, 0x20, "DA", study), text(0x10, 0x30, "DA", birth)];
+    let age = [WarningCode::AgeOutOfRange].as_slice();
+    let view = [WarningCode::LateralView].as_slice();
+    let body = [WarningCode::NotChest].as_slice();
+    let cases = [
+        (born("19500101", "20200101"), age),
+        (born("20140301", "20200229"), [].as_slice()),
+        (born("20140229", "20200229"), age),
+        (born("20190102", "20200101"), age),
+        (born("20190101", "20200101"), &[]),
+        (born("20210101", "20200101"), &[]),
+        (born("about 1950", "20200101"), &[]),
+        (born("19500101", ""), &[]),
+        // The age that the file names goes before.
+        ([born("19500101", "20200101"), vec![text(0x10, 0x1010, "AS", "003Y")]].concat(), &[]),
+        ([born("19500101", "20200101"), vec![text(0x10, 0x1010, "AS", "XXX")]].concat(), age),
+        (vec![code(0x54, 0x220, "SRT", "R-10236", "seitlich")], view),
+        (vec![code(0x54, 0x220, "SNM3", "R-10232", "")], view),
+        (vec![code(0x54, 0x220, "SCT", "399173006", "")], view),
+        (vec![code(0x54, 0x220, "99X", "1", "right lateral")], view),
+        (vec![code(0x54, 0x220, "99X", "R-10236", "")], &[]),
+        (vec![code(0x54, 0x220, "SCT", "272479007", "")], &[]),
+        (vec![text(0x18, 0x5101, "CS", "AP"), code(0x54, 0x220, "SRT", "R-10236", "")], &[]),
+        (vec![text(0x18, 0x5101, "CS", "ODD"), code(0x54, 0x220, "SRT", "R-10236", "")], view),
+        (vec![code(8, 0x2218, "SRT", "T-D8700", "Hand")], body),
+        (vec![code(8, 0x2218, "SCT", "85562004", "")], body),
+        (vec![code(8, 0x2218, "SRT", "T-D3000", "")], &[]),
+        (vec![code(8, 0x2218, "SCT", "39607008", "")], &[]),
+        (vec![code(8, 0x2218, "99X", "7", "Brustkorb")], &[]),
+        (vec![code(8, 0x2218, "SRT", "T-D8700", ""), text(0x18, 0x15, "CS", "CHEST")], body),
+        (vec![code(8, 0x2218, "SRT", "T-D3000", ""), text(0x18, 0x15, "CS", "SKULL")], body),
+    ];
+    let expects = Expectation { age_years: Some(1.0..=5.999), frontal_chest: true };
+    let options = DecodeOptions { expects, ..DecodeOptions::default() };
+    for (n, (header, expected)) in cases.into_iter().enumerate() {
+        let bytes = image(header, 1, 1, &[9]);
+        let decoded = decode(&bytes, &DecodeLimits::default(), &options).unwrap();
+        assert_eq!(codes(&decoded), expected, "case {n}");
+        let said = format!("{:?}", decoded.warnings);
+        assert!(["1950", "2014", "R-10", "T-D8", "Hand"].iter().all(|w| !said.contains(w)));
+    }
+}
+
+#[test]
 fn pixels_need_not_be_square() {
     let bytes = image(vec![text(0x28, 0x34, "IS", "2\\1")], 1, 4, &[0, 1, 2, 3]);
     let decoded = decoded(&bytes);

@@ -11,6 +11,7 @@ mod lossless_jpeg;
 mod memory;
 mod prepare;
 mod same_pixels;
+mod unknown_sequence;
 
 use std::path::PathBuf;
 
