@@ -89,7 +89,7 @@ pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, Dec
     };
     reader.set_output_format(format);
     let picture = reader.decode_image().map_err(|error| damaged(&error))?;
-    check_scans(bytes).map_err(|problem| DecodeError::damaged(FORMAT, problem))?;
+    let ended = check_scans(bytes).map_err(|problem| DecodeError::damaged(FORMAT, problem))?;
     let mut warnings = Vec::new();
     if !picture.warnings.is_empty() {
         warnings.push(Warning::new(
@@ -97,7 +97,7 @@ pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, Dec
             "the JPEG stream holds bytes that belong to no segment; they were passed over",
         ));
     }
-    if !ends(bytes) {
+    if !ended {
         warnings.push(Warning::new(
             WarningCode::DamagedTail,
             "the end-of-image marker is missing, all pixels were there",
@@ -116,23 +116,6 @@ pub(super) fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, Dec
     let mut decoded = Decoded::plain(FORMAT, raster, 8);
     decoded.warnings = warnings;
     Ok(decoded)
-}
-
-/// Whether an end-of-image marker stands after the first scan's beginning. Within entropy-coded
-/// data no other byte pair can be FF D9; an Exif thumbnail's lies before it.
-fn ends(bytes: &[u8]) -> bool {
-    let mut at = 2_usize;
-    while let Some([0xff, marker, high, low]) = bytes.get(at..at + 4) {
-        match marker {
-            0xff => at += 1,
-            0x01 | 0xd0..=0xd8 => at += 2,
-            // From the end: that is where it stands in a whole file.
-            0xda => return bytes[at..].windows(2).rev().any(|pair| pair == [0xff, 0xd9]),
-            _ => at += 2 + usize::from(u16::from_be_bytes([*high, *low])),
-        }
-    }
-    // Not walkable: the decoder decides, and what it decodes is believed.
-    true
 }
 
 fn upright(raster: Raster, orientation: Orientation) -> Result<Raster, DecodeError> {

@@ -19,29 +19,31 @@ struct Frame {
     components: Vec<Component>,
 }
 
-/// Refuses a picture of which a scan is missing.
+/// Refuses a picture of which a scan is missing; says whether its end-of-image marker is there, which of a
+/// stream that is not understood is believed.
 ///
 /// # Errors
 /// What is wrong, in words for the caller.
-pub(super) fn check_scans(bytes: &[u8]) -> Result<(), &'static str> {
+pub(super) fn check_scans(bytes: &[u8]) -> Result<bool, &'static str> {
     match walk(bytes) {
-        Some(false) => Err("a scan of its coded data is missing"),
-        Some(true) | None => Ok(()),
+        Some((false, _)) => Err("a scan of its coded data is missing"),
+        Some((true, ended)) => Ok(ended),
+        None => Ok(true),
     }
 }
 
-/// Whether all was brought; `None` where the stream is not understood.
-fn walk(bytes: &[u8]) -> Option<bool> {
+/// Whether all was brought, and whether the end is marked; `None` where the stream is not understood.
+fn walk(bytes: &[u8]) -> Option<(bool, bool)> {
     let mut at = 2_usize;
     let mut frame: Option<Frame> = None;
     loop {
         let Some(marker) = next_marker(bytes, at) else {
-            // Without an end-of-image marker: what came is what there is.
-            return Some(frame?.is_whole());
+            // What came is what there is.
+            return Some((frame?.is_whole(), false));
         };
         let kind = *bytes.get(marker + 1)?;
         if kind == 0xd9 {
-            return Some(frame?.is_whole());
+            return Some((frame?.is_whole(), true));
         }
         if matches!(kind, 0x01 | 0xd0..=0xd8) {
             at = marker + 2;
