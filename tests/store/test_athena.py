@@ -121,12 +121,15 @@ def test_there_are_ten_queries() -> None:
     assert len(QUERIES) == 10
 
 
+def asking_for_one_that_is_there(file: Path, rows: list[dict]) -> str:
+    """A query, its example of an audit id replaced by one of the record."""
+    known = next(row for row in rows if row["dt"] == "2026-11-28")
+    return file.read_text().replace("0193a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b", known["audit_id"])
+
+
 @pytest.mark.parametrize("file", QUERIES, ids=lambda path: path.stem)
 def test_two_engines_agree(file, duck, fusion, rows) -> None:
-    text = file.read_text()
-    if "'0193a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b'" in text:
-        known = next(row for row in rows if row["dt"] == "2026-11-28")
-        text = text.replace("0193a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b", known["audit_id"])
+    text = asking_for_one_that_is_there(file, rows)
     (query,) = sqlglot.parse(text, read="athena")
     by_duck = duck.execute(query.sql(dialect="duckdb")).fetchall()
     table = fusion.sql(for_datafusion(query)).to_arrow_table()
@@ -207,10 +210,7 @@ BY_THE_API = [path for path in QUERIES if path.stem not in ("02_latency_by_versi
 
 @pytest.mark.parametrize("file", BY_THE_API, ids=lambda path: path.stem)
 def test_the_api_answers_it_word_for_word(file, athena, duck, rows) -> None:
-    text = file.read_text()
-    if "'0193a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b'" in text:
-        known = next(row for row in rows if row["dt"] == "2026-11-28")
-        text = text.replace("0193a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b", known["audit_id"])
+    text = asking_for_one_that_is_there(file, rows)
     (query,) = sqlglot.parse(text, read="athena")
     expected = canonical(duck.execute(query.sql(dialect="duckdb")).fetchall())
     times = [at for at, cell in enumerate(expected[0]) if isinstance(cell, str) and len(cell) == 19 and cell[10] == "T"]

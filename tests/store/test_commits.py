@@ -1,6 +1,5 @@
 """`audit.durability = "store"`: no answer without its row in the store, seen by a client of another make."""
 
-import http.client
 import io
 import json
 import re
@@ -202,23 +201,7 @@ def test_a_disk_that_is_lost_with_its_process_loses_no_answer(seaweedfs, bucket_
     site = committing(tmp_path, store_config(seaweedfs.endpoint, bucket), seal_bytes=65536)
     chains = []
     for _ in range(2):
-        server = site.serve()
-        before = len(site.answered)
-
-        def ask(server: ServerProcess = server) -> None:
-            try:
-                site.ask(server, 10_000)
-            except (OSError, http.client.HTTPException):
-                pass
-
-        callers = [threading.Thread(target=ask) for _ in range(8)]
-        for caller in callers:
-            caller.start()
-        server.wait_until(lambda before=before: len(site.answered) >= before + 300, "answering")
-        server.process.kill()
-        server.process.wait()
-        for caller in callers:
-            caller.join()
+        site.kill_under_load(callers=8)
         chains += [path.parent.name for path in site.spool.glob("*/*.open")]
         for folder in site.spool.glob("*/"):
             shutil.rmtree(folder)

@@ -64,6 +64,26 @@ class Site:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 self.answered.append(answer.headers["x-audit-id"])
 
+    def kill_under_load(self, callers: int) -> None:
+        """Serves until some hundred answers have come, and is killed while more are asked for."""
+        server = self.serve()
+        before = len(self.answered)
+
+        def ask() -> None:
+            try:
+                self.ask(server, 10_000)
+            except (OSError, http.client.HTTPException):
+                pass
+
+        threads = [threading.Thread(target=ask) for _ in range(callers)]
+        for thread in threads:
+            thread.start()
+        server.wait_until(lambda: len(self.answered) >= before + 300, "answering")
+        server.process.kill()
+        server.process.wait()
+        for thread in threads:
+            thread.join()
+
     def hilum(self, *arguments: str, code: int | None = 0) -> str:
         done = subprocess.run(
             [binary(), *arguments, "--config", self.config],
@@ -326,23 +346,7 @@ def test_killed_again_and_again_loses_no_record_and_doubles_none(seaweedfs, buck
     config = store_config(seaweedfs.endpoint, seaweedfs.bucket(bucket_name))
     site = Site(tmp_path, config, seal_bytes=65536, durability=durability, commit_timeout="60s")
     for _ in range(int(os.environ.get("HILUM_KILLS", "5"))):
-        server = site.serve()
-        before = len(site.answered)
-
-        def ask(server: ServerProcess = server) -> None:
-            try:
-                site.ask(server, 10_000)
-            except (OSError, http.client.HTTPException):
-                pass
-
-        callers = [threading.Thread(target=ask) for _ in range(4)]
-        for caller in callers:
-            caller.start()
-        server.wait_until(lambda before=before: len(site.answered) >= before + 300, "answering")
-        server.process.kill()
-        server.process.wait()
-        for caller in callers:
-            caller.join()
+        site.kill_under_load(callers=4)
     server = site.serve()
     server.wait_until(lambda: not site.sealed(), "shipped")
     assert server.stop() == 0
