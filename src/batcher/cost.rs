@@ -13,8 +13,9 @@ const SIZES: usize = 24;
 const WEIGHT: f64 = 0.125;
 /// The weight of a new deviation is 1/4.
 const DEVIATION_WEIGHT: f64 = 0.25;
-/// A size that no run had for so many runs is forgotten: what it cost may be long over.
-const FORGOTTEN: u64 = 256;
+/// What a size cost that no run had for so many runs may be long over: a smaller one is forgotten, and a larger
+/// one, which may be avoided for what it cost, is taken at less so that it is tried again.
+const STALE: u64 = 256;
 
 /// Times of runs by their rows: exponentially weighted means, and a mean deviation (Jacobson, 1988).
 #[derive(Debug, Default)]
@@ -65,12 +66,10 @@ impl RunCost {
             time: known.time + WEIGHT * (time - known.time),
             last,
         });
-        for known in &mut measured.sizes {
-            *known = known.filter(|known| known.last + FORGOTTEN > last);
-        }
         if let Some(place) = measured.sizes.get_mut(size) {
             *place = Some(now);
         }
+        measured.age();
     }
 
     /// How many rows fit into a run of `time`, between 1 and `most`; `most` where nothing is measured.
@@ -108,6 +107,25 @@ impl RunCost {
 }
 
 impl Measured {
+    /// Lets go of what was measured long ago.
+    fn age(&mut self) {
+        let now = self.runs;
+        let mut smaller: Option<f64> = None;
+        for place in &mut self.sizes {
+            let Some(known) = place else { continue };
+            if known.last + STALE <= now {
+                match smaller {
+                    None => *place = None,
+                    Some(least) => {
+                        known.time -= (known.time - least) / 2.0;
+                        known.last = now;
+                    }
+                }
+            }
+            smaller = place.map(|known| known.time).or(smaller);
+        }
+    }
+
     /// Nanoseconds of one run. Between two sizes that were measured on the line through them; beyond the
     /// largest in proportion, which is too much rather than too little; below the smallest what that takes.
     fn time(&self, rows: f64) -> Option<f64> {
@@ -178,13 +196,26 @@ mod tests {
     }
 
     #[test]
-    fn a_size_that_is_not_run_any_more_is_forgotten() {
+    fn a_larger_size_that_is_not_run_any_more_is_tried_again() {
         let cost = RunCost::default();
         cost.measured(32, 500 * MS);
-        for _ in 0..300 {
+        let mut runs = 0;
+        while cost.rows_within(100 * MS, 32) < 32 {
             cost.measured(8, 10 * MS);
+            runs += 1;
+            assert!(runs < 2000, "{:?}", cost.of(32));
         }
-        assert_eq!(cost.rows_within(100 * MS, 32), 32);
+        assert!(runs > 256 && cost.of(32) >= cost.of(8), "{runs}");
+    }
+
+    #[test]
+    fn a_smaller_size_that_is_not_run_any_more_is_forgotten() {
+        let cost = RunCost::default();
+        cost.measured(1, MS / 10);
+        for _ in 0..300 {
+            cost.measured(32, 10 * MS);
+        }
+        assert_eq!(cost.of(1), cost.of(32));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod cost;
 mod packing;
 mod queue;
 mod ticket;
+mod waiting;
 mod worker;
 
 use std::pin::Pin;

@@ -9,7 +9,7 @@ use crate::engine::{AlignedBuffer, EngineError, OutputSet, TensorView, is_aligne
 use crate::telemetry::ModelMetrics;
 
 use super::BatchShape;
-use super::queue::Part;
+use super::waiting::Part;
 
 /// Inputs of one run: where each stands and how it is shaped.
 #[derive(Debug, Default)]

@@ -4,7 +4,6 @@
 //! live part and every following one that fits beside it. Dead parts are dropped on the way.
 //! This file must never run anything, and never hold more rows or bytes than its bounds.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::cost::RunCost;
 use super::ticket::Ticket;
+use super::waiting::{Part, Waiting};
 use super::{BatchAnswer, BatchError, BatchRequest, BatchShape, BatcherOptions, Priority};
 use crate::domain::Tensor;
 use crate::lifecycle::Clock;
@@ -23,40 +23,6 @@ pub type Reply = oneshot::Sender<Result<BatchAnswer, BatchError>>;
 /// A run up to this long may take place on a caller's thread. It holds up what else that thread has to
 /// do, so it stays below what a wake of another thread and back may cost on a busy machine.
 const QUICK: Duration = Duration::from_micros(250);
-
-/// A part of a request that waits.
-#[derive(Debug)]
-pub struct Part {
-    /// The request's claim.
-    pub ticket: Arc<Ticket>,
-    /// Which part of the request this is.
-    pub index: usize,
-    /// Its inputs, slices of the request's.
-    pub inputs: Vec<Tensor>,
-    /// Its rows.
-    pub rows: usize,
-    /// When it came.
-    pub since: Instant,
-    /// How urgent it is.
-    pub priority: Priority,
-}
-
-impl Part {
-    fn bytes(&self) -> usize {
-        self.inputs.iter().map(|input| input.data.len()).sum()
-    }
-
-    /// Whether rows of both can stand in one tensor: same types, same shape after the first
-    /// dimension.
-    fn stacks_with(&self, other: &Part) -> bool {
-        self.inputs.len() == other.inputs.len()
-            && self
-                .inputs
-                .iter()
-                .zip(&other.inputs)
-                .all(|(a, b)| a.datatype == b.datatype && a.shape.get(1..) == b.shape.get(1..))
-    }
-}
 
 /// The queue of one version.
 #[derive(Debug)]
@@ -72,18 +38,8 @@ pub struct Queue {
     /// What an answer takes from here to its caller, beside its wait and its run.
     pub beside: RunCost,
     engines: usize,
-    state: Mutex<State>,
+    state: Mutex<Waiting>,
     changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    parts: VecDeque<Part>,
-    rows: usize,
-    bytes: usize,
-    /// Rows that were taken and are not answered yet.
-    running: usize,
-    closed: bool,
 }
 
 impl Queue {
@@ -99,7 +55,7 @@ impl Queue {
         Self { options, engines, clock, metrics, cost, beside, state, changed }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -221,7 +177,7 @@ impl Queue {
     /// always takes it, so that a cost that was measured too high is measured again.
     fn unreachable(
         &self,
-        state: &State,
+        state: &Waiting,
         rows: usize,
         priority: Priority,
         now: Instant,
@@ -300,18 +256,35 @@ impl Queue {
     }
 
     /// Drops those of a batch that its run will outlast, so that no time is spent on them; gives the rows
-    /// that are left. One that is alone is never dropped: see [`Queue::unreachable`].
+    /// that are left. Where that would be all, as many stay as a smaller run answers in time.
+    /// One that is alone is never dropped: see [`Queue::unreachable`].
     fn drop_late(&self, batch: &mut Vec<Part>, rows: usize, now: Instant) -> usize {
-        let run = self.cost.seldom_above(self.options.shape.run_rows(rows));
-        let expected = run + self.beside.seldom_above(1);
+        let ends_before = |end: Option<Instant>, then| end.is_some_and(|end| end < then);
+        let whole = now + self.answered_after(rows);
+        let all_late = batch.iter().all(|part| ends_before(part.ticket.deadline, whole));
+        let (mut kept, mut first_end) = (0, None);
         batch.retain(|part| {
-            let late = part.ticket.ends_before(now + expected);
+            let own_end = part.ticket.deadline;
+            let (end, then) = if all_late {
+                let end = [first_end, own_end].into_iter().flatten().min();
+                (end, now + self.answered_after(kept + part.rows))
+            } else {
+                (own_end, whole)
+            };
+            let late = ends_before(end, then);
             if late {
-                part.ticket.fail(BatchError::Unreachable { expected });
+                part.ticket.fail(BatchError::Unreachable { expected: then - now });
+            } else {
+                (kept, first_end) = (kept + part.rows, end);
             }
             !late
         });
-        batch.iter().map(|part| part.rows).sum()
+        kept
+    }
+
+    /// What a run of `rows` rows that begins now seldom exceeds until its answers leave.
+    fn answered_after(&self, rows: usize) -> Duration {
+        self.cost.seldom_above(self.options.shape.run_rows(rows)) + self.beside.seldom_above(1)
     }
 
     /// Reports that a batch of `rows` rows is answered.
@@ -342,44 +315,5 @@ impl Queue {
             part.ticket.fail(BatchError::Closed);
         }
         self.changed.notify_all();
-    }
-}
-
-impl State {
-    fn has_room(&self, rows: usize, bytes: usize, row_limit: usize, byte_limit: usize) -> bool {
-        self.rows + rows <= row_limit && self.bytes + bytes <= byte_limit
-    }
-
-    /// Puts parts behind all that are as urgent or more.
-    fn insert(&mut self, parts: Vec<Part>, priority: Priority) {
-        let behind = self.parts.partition_point(|part| part.priority <= priority);
-        if behind == self.parts.len() {
-            self.parts.extend(parts);
-            return;
-        }
-        for (offset, part) in parts.into_iter().enumerate() {
-            self.parts.insert(behind + offset, part);
-        }
-    }
-
-    fn rows_ahead_of(&self, priority: Priority) -> usize {
-        let behind = self.parts.partition_point(|part| part.priority <= priority);
-        if behind == self.parts.len() {
-            return self.rows;
-        }
-        self.parts.iter().take(behind).map(|part| part.rows).sum()
-    }
-
-    fn remove(&mut self, at: usize) -> Option<Part> {
-        let part = self.parts.remove(at)?;
-        self.rows -= part.rows;
-        self.bytes -= part.bytes();
-        Some(part)
-    }
-
-    fn drop_dead(&mut self, now: Instant) {
-        self.parts.retain(|part| !part.ticket.is_dead(now));
-        self.rows = self.parts.iter().map(|part| part.rows).sum();
-        self.bytes = self.parts.iter().map(Part::bytes).sum();
     }
 }

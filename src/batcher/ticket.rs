@@ -23,7 +23,8 @@ pub struct Ticket {
     pub outputs: OutputSet,
     /// Where the request stands in its trace.
     pub trace: TraceContext,
-    deadline: Option<Instant>,
+    /// When the answer is of no use any more.
+    pub deadline: Option<Instant>,
     state: Mutex<State>,
 }
 
@@ -87,11 +88,6 @@ impl Ticket {
             }
             Some(_) => false,
         }
-    }
-
-    /// Whether the deadline is before `then`.
-    pub fn ends_before(&self, then: Instant) -> bool {
-        self.deadline.is_some_and(|deadline| deadline < then)
     }
 
     /// Answers the request with an error, unless it was answered.

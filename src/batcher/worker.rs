@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use super::BatchError;
 use super::packing::{Packer, outputs_of, wanted};
-use super::queue::{Part, Queue};
+use super::queue::Queue;
 use super::ticket::PartAnswer;
+use super::waiting::Part;
 use crate::domain::Tensor;
 use crate::engine::{Engine, EngineError, EngineFactory, OutputSet};
 use crate::lifecycle::Permits;

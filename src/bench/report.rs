@@ -133,7 +133,7 @@ impl Report {
     pub fn table(&self) -> String {
         let summary = &self.summary;
         let mut lines = vec![self.headline(), String::new()];
-        let mut row = |name: &str, value: String| lines.push(format!("{name:<16}{value}"));
+        let mut row = |name: &str, value: String| lines.push(format!("{name:<20}{value}"));
         row("requests/s", format!("{:.1}", summary.requests_per_second));
         row("rows/s", format!("{:.1}", self.rows_per_second));
         if self.deadline_ms.is_some() {
@@ -150,17 +150,19 @@ impl Report {
         }
         lines.push(String::new());
         lines.push(format!(
-            "{:<16}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}",
+            "{:<20}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}",
             "ms", "mean", "p50", "p90", "p95", "p99", "p99.9", "max"
         ));
         let mut times = |name: &str, t: &Latency| {
-            let mut line = format!("{name:<16}");
+            let mut line = format!("{name:<20}");
             for value in [t.mean, t.p50, t.p90, t.p95, t.p99, t.p99_9, t.max] {
                 line.push_str(&format!("{value:>9.3}"));
             }
             lines.push(line);
         };
-        times("latency (OK)", &summary.latency_ms);
+        if self.ok() > 0 {
+            times("latency (OK)", &summary.latency_ms);
+        }
         if matches!(self.load, LoadReport::Open { .. }) {
             times("sent late by", &summary.send_lag_ms);
         }

@@ -43,7 +43,7 @@ pub fn version(
     let threads = Threads::choose(catalog, &batching);
     let deterministic = catalog.0.settings.deterministic;
     let providers = catalog.0.settings.providers.clone();
-    let wanted = providers.first().map(|provider| provider.name);
+    let wanted: Vec<_> = providers.iter().map(|provider| provider.name.name()).collect();
     let options = OnnxOptions { providers, intra_threads: threads.intra, deterministic };
     // Each engine has its own weights; the file's bytes are kept to make an engine anew.
     let copies = u64::try_from(threads.instances).unwrap_or(u64::MAX).saturating_add(1);
@@ -84,8 +84,8 @@ pub fn version(
     let answers_images =
         manifest.is_some_and(|m| m.preprocess.is_some() && m.task != Task::Segmentation);
     let runs_on = engines.first().map(|engine| engine.provider());
-    if let Some(wanted) = wanted.filter(|wanted| Some(wanted.name()) != runs_on) {
-        metrics.provider_fallback(wanted.name());
+    for missing in wanted.iter().take_while(|wanted| Some(**wanted) != runs_on) {
+        metrics.provider_fallback(missing);
     }
     let batcher =
         Batcher::start(&thread_name, engines, &factory, options, permits, clock, metrics.clone())

@@ -73,7 +73,7 @@ declare! {
         ["model", "version"], "Bytes of a version's weights, in all its engines.";
     PROVIDER_FALLBACKS = "hilum_provider_fallbacks_total", MetricKind::Counter,
         ["model", "version", "reason"],
-        "Loads on another execution provider than the preferred one, which the reason names.";
+        "Preferred execution providers that a load found missing; the reason names which.";
     SPANS_EXPORTED = "hilum_trace_spans_exported_total", MetricKind::Counter,
         [], "Spans that the trace collector has taken.";
     SPANS_DROPPED = "hilum_trace_spans_dropped_total", MetricKind::Counter,

@@ -239,6 +239,33 @@ fn a_request_that_is_alone_is_run_however_soon_its_deadline() {
     submit(100.0, Some(Duration::from_millis(1))).unwrap().wait().unwrap();
 }
 
+#[test]
+fn of_a_batch_that_would_end_too_late_as_many_run_as_end_in_time() {
+    const ROW: Duration = Duration::from_millis(10);
+    // A run that fails says nothing of the cost.
+    let bench = bench(1, Script { fail_on: Some(1e6), ..Script::default() });
+    let blocker = bench.batcher.submit(request(1e6, 1, 1, None, &bench)).unwrap();
+    while bench.script.runs.load(Ordering::SeqCst) < 1 {
+        std::thread::yield_now();
+    }
+    for _ in 0..50 {
+        bench.batcher.expect(1, ROW);
+    }
+    let deadline = Some(ROW * 65 / 10);
+    let pending: Vec<Pending> = [100.0, 200.0, 300.0, 400.0, 500.0]
+        .into_iter()
+        .map(|id| bench.batcher.submit(request(id, 1, 1, deadline, &bench)).unwrap())
+        .collect();
+    // 41 ms are left: too little for five rows, by what one row is known to cost.
+    bench.clock.advance(ROW * 24 / 10);
+    bench.gate.open();
+    blocker.wait().unwrap_err();
+    let answers: Vec<_> = pending.into_iter().map(Pending::wait).collect();
+    assert!(answers[..4].iter().all(Result::is_ok), "{answers:?}");
+    assert!(matches!(answers[4], Err(BatchError::Unreachable { .. })), "{answers:?}");
+    assert_eq!(bench.script.largest.load(Ordering::SeqCst), 4);
+}
+
 /// Two models share one core: a flood of one does not keep the other from its turn.
 #[test]
 fn a_flood_of_one_model_leaves_every_other_turn_to_another() {
