@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::cost::RunCost;
 use super::ticket::Ticket;
-use super::waiting::{Part, Waiting};
+use super::waiting::{Batch, Part, Waiting};
 use super::{BatchAnswer, BatchError, BatchRequest, BatchShape, BatcherOptions, Priority};
 use crate::domain::Tensor;
 use crate::lifecycle::Clock;
@@ -217,34 +217,38 @@ impl Queue {
         true
     }
 
-    /// Takes the next batch; empty when everything that was queued is dead or taken. Whoever takes one
+    /// Takes the next batch; empty when everything that was queued is dead, too late or taken. Whoever takes one
     /// says by [`Queue::ran`] when it is over.
+    ///
+    /// What the run will outlast is dropped on the way, so that others fill the batch and no time is spent on it.
+    /// Where that is all, as many run as a smaller run answers in time; one that is alone always runs, see
+    /// [`Queue::unreachable`].
     pub fn take(&self) -> Vec<Part> {
         let most = self.row_limit();
         let now = self.clock.now();
-        let mut batch: Vec<Part> = Vec::new();
-        let mut rows = 0;
+        let (mut batch, mut late) = (Batch::default(), Vec::new());
         let mut state = self.lock();
+        let expected = self.answered_after(most.min(state.rows));
         let mut at = 0;
-        while at < state.parts.len() && rows < most {
+        while at < state.parts.len() && batch.rows < most {
             let Some(part) = state.parts.get(at) else { break };
-            let fits = match batch.first() {
-                None => true,
-                Some(first) => rows + part.rows <= most && first.stacks_with(part),
-            };
             if part.ticket.is_dead(now) {
                 state.remove(at);
-            } else if fits {
-                rows += part.rows;
-                batch.extend(state.remove(at));
+            } else if part.ends_before(now + expected) {
+                late.extend(state.remove(at));
+            } else if batch.has_room_for(part, most) {
+                state.remove(at).into_iter().for_each(|part| batch.push(part));
             } else {
                 at += 1;
             }
         }
-        if batch.len() + state.parts.len() > 1 {
-            rows = self.drop_late(&mut batch, rows, now);
+        if batch.parts.is_empty() {
+            if late.len() + state.parts.len() == 1 {
+                late.drain(..).for_each(|part| batch.push(part));
+            }
+            late = self.fill_in_time(&mut batch, late, most, now);
         }
-        state.running += rows;
+        state.running += batch.rows;
         self.metrics.queue_depth(state.rows);
         // What stays may be for another worker that went to sleep before it came.
         let more = !state.parts.is_empty();
@@ -252,34 +256,30 @@ impl Queue {
         if more {
             self.changed.notify_one();
         }
-        batch
+        for part in late {
+            part.ticket.fail(BatchError::Unreachable { expected });
+        }
+        batch.parts
     }
 
-    /// Drops those of a batch that its run will outlast, so that no time is spent on them; gives the rows
-    /// that are left. Where that would be all, as many stay as a smaller run answers in time.
-    /// One that is alone is never dropped: see [`Queue::unreachable`].
-    fn drop_late(&self, batch: &mut Vec<Part>, rows: usize, now: Instant) -> usize {
-        let ends_before = |end: Option<Instant>, then| end.is_some_and(|end| end < then);
-        let whole = now + self.answered_after(rows);
-        let all_late = batch.iter().all(|part| ends_before(part.ticket.deadline, whole));
-        let (mut kept, mut first_end) = (0, None);
-        batch.retain(|part| {
-            let own_end = part.ticket.deadline;
-            let (end, then) = if all_late {
-                let end = [first_end, own_end].into_iter().flatten().min();
-                (end, now + self.answered_after(kept + part.rows))
-            } else {
-                (own_end, whole)
-            };
-            let late = ends_before(end, then);
-            if late {
-                part.ticket.fail(BatchError::Unreachable { expected: then - now });
-            } else {
-                (kept, first_end) = (kept + part.rows, end);
+    /// Puts those of `late` into an empty batch that a run of just them answers in time; gives the others back.
+    fn fill_in_time(
+        &self,
+        batch: &mut Batch,
+        late: Vec<Part>,
+        most: usize,
+        now: Instant,
+    ) -> Vec<Part> {
+        let too_late = |part: Part| {
+            let end = now + self.answered_after(batch.rows + part.rows);
+            let in_time = !part.ends_before(end) && !batch.ends_before(end);
+            if in_time && batch.has_room_for(&part, most) {
+                batch.push(part);
+                return None;
             }
-            !late
-        });
-        kept
+            Some(part)
+        };
+        late.into_iter().filter_map(too_late).collect()
     }
 
     /// What a run of `rows` rows that begins now seldom exceeds until its answers leave.

@@ -1,4 +1,4 @@
-//! The parts that wait for a run, by their urgency.
+//! The parts that wait for a run, by their urgency, and those that are chosen for one.
 //!
 //! The queue's lock guards it; rows and bytes are counted as parts come and go.
 //! This file must never let a less urgent part stand before a more urgent one.
@@ -43,6 +43,39 @@ impl Part {
                 .iter()
                 .zip(&other.inputs)
                 .all(|(a, b)| a.datatype == b.datatype && a.shape.get(1..) == b.shape.get(1..))
+    }
+
+    /// Whether its answer is of no use any more at `end`.
+    pub fn ends_before(&self, end: Instant) -> bool {
+        self.ticket.deadline.is_some_and(|deadline| deadline < end)
+    }
+}
+
+/// The parts of one run, as they are chosen.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// In the order of their rows in the run.
+    pub parts: Vec<Part>,
+    /// Their rows.
+    pub rows: usize,
+}
+
+impl Batch {
+    /// Whether `part` can stand beside what is here in a run of at most `most` rows; the first always can.
+    pub fn has_room_for(&self, part: &Part, most: usize) -> bool {
+        let beside = |first: &Part| self.rows + part.rows <= most && first.stacks_with(part);
+        self.parts.first().is_none_or(beside)
+    }
+
+    /// Whether one of its answers is of no use any more at `end`.
+    pub fn ends_before(&self, end: Instant) -> bool {
+        self.parts.iter().any(|part| part.ends_before(end))
+    }
+
+    /// Takes `part` in.
+    pub fn push(&mut self, part: Part) {
+        self.rows += part.rows;
+        self.parts.push(part);
     }
 }
 

@@ -14,7 +14,7 @@ use hilum::lifecycle::{ManualClock, Permits};
 use hilum::telemetry::{Metrics, TraceContext};
 use proptest::prelude::*;
 
-use crate::gated::{Gate, MAX_BATCH, QUEUE_ROWS, bench, request, right};
+use crate::gated::{Bench, Gate, MAX_BATCH, QUEUE_ROWS, bench, request, right};
 use crate::harness::bytes_of;
 
 #[derive(Debug, Clone)]
@@ -239,31 +239,51 @@ fn a_request_that_is_alone_is_run_however_soon_its_deadline() {
     submit(100.0, Some(Duration::from_millis(1))).unwrap().wait().unwrap();
 }
 
-#[test]
-fn of_a_batch_that_would_end_too_late_as_many_run_as_end_in_time() {
-    const ROW: Duration = Duration::from_millis(10);
+const ROW: Duration = Duration::from_millis(10);
+
+/// An engine that is held by a run, and a queue with a row for each of `deadlines`, by an expected 10 ms a row.
+fn queued(deadlines: &[Option<Duration>]) -> (Bench, Vec<Pending>) {
     // A run that fails says nothing of the cost.
     let bench = bench(1, Script { fail_on: Some(1e6), ..Script::default() });
     let blocker = bench.batcher.submit(request(1e6, 1, 1, None, &bench)).unwrap();
     while bench.script.runs.load(Ordering::SeqCst) < 1 {
         std::thread::yield_now();
     }
+    drop(blocker);
     for _ in 0..50 {
         bench.batcher.expect(1, ROW);
     }
-    let deadline = Some(ROW * 65 / 10);
-    let pending: Vec<Pending> = [100.0, 200.0, 300.0, 400.0, 500.0]
-        .into_iter()
-        .map(|id| bench.batcher.submit(request(id, 1, 1, deadline, &bench)).unwrap())
-        .collect();
-    // 41 ms are left: too little for five rows, by what one row is known to cost.
+    let submit = |(n, deadline): (usize, &Option<Duration>)| {
+        bench.batcher.submit(request((n * 100) as f32, 1, 1, *deadline, &bench)).unwrap()
+    };
+    let pending = deadlines.iter().enumerate().map(submit).collect();
+    (bench, pending)
+}
+
+#[test]
+fn of_a_batch_that_would_end_too_late_as_many_run_as_end_in_time() {
+    let (bench, pending) = queued(&[Some(ROW * 65 / 10); 5]);
+    // 41 ms are left: too little for five rows.
     bench.clock.advance(ROW * 24 / 10);
     bench.gate.open();
-    blocker.wait().unwrap_err();
     let answers: Vec<_> = pending.into_iter().map(Pending::wait).collect();
     assert!(answers[..4].iter().all(Result::is_ok), "{answers:?}");
     assert!(matches!(answers[4], Err(BatchError::Unreachable { .. })), "{answers:?}");
     assert_eq!(bench.script.largest.load(Ordering::SeqCst), 4);
+}
+
+#[test]
+fn what_is_too_late_makes_room_for_others_in_the_batch() {
+    let mut deadlines = vec![Some(ROW * 65 / 10); 4];
+    deadlines.extend([None; MAX_BATCH]);
+    let (bench, pending) = queued(&deadlines);
+    bench.clock.advance(ROW * 24 / 10);
+    bench.gate.open();
+    let answers: Vec<_> = pending.into_iter().map(Pending::wait).collect();
+    let (late, patient) = answers.split_at(4);
+    assert!(late.iter().all(|a| matches!(a, Err(BatchError::Unreachable { .. }))), "{late:?}");
+    assert!(patient.iter().all(Result::is_ok), "{patient:?}");
+    assert_eq!(bench.script.largest.load(Ordering::SeqCst), MAX_BATCH);
 }
 
 /// Two models share one core: a flood of one does not keep the other from its turn.
