@@ -142,7 +142,22 @@ impl Committer {
         let begun = self.shared.clock.now();
         match self.chain.append(rows.into_iter(), ts, &key, room, sync) {
             Ok(()) => {}
-            Err(error) => return Err(self.failed(&error)),
+            Err(error) => {
+                let error = self.failed(&error);
+                if error == AuditError::Full {
+                    // Only what is sealed is shipped, and makes room.
+                    self.seal(ts);
+                }
+                return Err(error);
+            }
+        }
+        // Rows in a directory that another may have taken over are nowhere: nobody is answered for them.
+        if sync && let Some(error) = self.lost() {
+            let path = self.dir.path.display();
+            tracing::error!(%path, reason = error.name(), "audit records cannot be written");
+            self.shared.metrics.failed(error.name());
+            self.shared.set_state(Some(error));
+            return Err(error);
         }
         let stored = self.commit_to_store(start, ts, &key);
         let took = self.shared.clock.now().saturating_duration_since(begun);
@@ -218,6 +233,19 @@ impl Committer {
         self.tell();
     }
 
+    /// Whether the directory is no longer this process's, or cannot be asked.
+    fn lost(&self) -> Option<AuditError> {
+        let held = self.lock.still_holds().and_then(|held| {
+            let there = self.chain.segment().map_or(Ok(true), |segment| segment.is_there())?;
+            Ok(held && there)
+        });
+        match held {
+            Ok(true) => None,
+            Ok(false) => Some(AuditError::Lost),
+            Err(_) => Some(AuditError::Disk),
+        }
+    }
+
     /// Looks after the directory.
     fn look(&mut self) {
         let measured = spool::used_bytes(&self.settings.spool_dir);
@@ -234,14 +262,10 @@ impl Committer {
             }
         };
         self.shared.metrics.spool_bytes(self.used);
-        let held = self.lock.still_holds().and_then(|held| {
-            let there = self.chain.segment().map_or(Ok(true), |segment| segment.is_there())?;
-            Ok(held && there)
-        });
-        match held {
-            Ok(true) => {}
-            Ok(false) => state = Some(AuditError::Lost),
-            Err(_) => state = Some(AuditError::Disk),
+        if let Some(error) = self.lost() {
+            state = Some(error);
+        } else if state == Some(AuditError::Full) {
+            self.seal(self.now());
         }
         let was = self.shared.state();
         if state.is_none() && was.is_some() {
@@ -287,6 +311,10 @@ impl Committer {
         let oldest = spool::oldest(&self.settings.spool_dir);
         let age = oldest.map_or(Duration::ZERO, |oldest| now.since(oldest));
         self.shared.metrics.spool_oldest(age);
+        // Between two rounds of the shipper, too, and where a sidecar ships.
+        let waits = spool::sealed_since(&self.settings.spool_dir).ok().flatten();
+        let lag = waits.map_or(Duration::ZERO, |sealed| now.since(Micros::of(sealed)));
+        self.shared.metrics.ship_lag(lag);
     }
 
     fn write_refusals(&mut self) {

@@ -21,7 +21,7 @@ use super::keys::KeyRing;
 use super::lock::DirLock;
 use super::record::{ChainId, NO_HASH, Record};
 use super::refusals::Refusals;
-use super::spool::{self, ChainDir, OWNER_LOCK};
+use super::spool::{self, ChainDir, OWNER_LOCK, Recovery};
 use super::store_commit::StoreCommits;
 use super::time::Micros;
 use crate::domain::{Digest, Fault};
@@ -170,6 +170,7 @@ impl Audit {
             state: AtomicU8::new(0),
             best_effort: settings.durability == Durability::BestEffort,
         });
+        shared.metrics.reasons(AuditError::ALL.iter().map(|error| error.name()));
         // Not ready until the store was seen to be there.
         shared.set_state(commits.as_ref().map(|_| AuditError::Store));
         let committer = Committer {
@@ -316,8 +317,12 @@ fn adopt_dead(spool: &std::path::Path, now: Micros) {
         let chain = dir.chain;
         match dir.try_adopt(now) {
             Ok(Some(adopted)) if adopted.recovery.sealed > 0 || adopted.recovery.cut_bytes > 0 => {
-                let (sealed, cut) = (adopted.recovery.sealed, adopted.recovery.cut_bytes);
-                tracing::info!(%chain, sealed, cut_bytes = cut, "a dead process's chain was mended");
+                let Recovery { sealed, cut_bytes, kept } = adopted.recovery;
+                if kept.is_empty() {
+                    tracing::info!(%chain, sealed, cut_bytes, "a dead process's chain was mended");
+                } else {
+                    tracing::warn!(%chain, sealed, cut_bytes, ?kept, "a dead process's chain had a torn tail");
+                }
             }
             Ok(_) => {}
             Err(error) => {

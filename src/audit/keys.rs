@@ -192,8 +192,13 @@ impl KeyRing {
     /// # Errors
     /// [`KeyError`]; no part of a secret is in its text.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
-        let text = fs::read_to_string(path)
-            .map_err(|error| KeyError::File { path: path.to_owned(), error })?;
+        let failed = |error| KeyError::File { path: path.to_owned(), error };
+        let text = fs::read_to_string(path).map_err(failed)?;
+        let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
+        if mode & 0o004 != 0 {
+            let path = path.display();
+            tracing::warn!(%path, "the audit's keys can be read by every user of this machine: chmod o= FILE");
+        }
         let ring = Self::parse(&text);
         ring.map_err(|problem| KeyError::Content { path: path.to_owned(), problem })
     }
@@ -215,7 +220,7 @@ impl KeyRing {
     fn parse(text: &str) -> Result<Self, String> {
         // The parser's own message would quote the line, with the secret in it.
         let file: KeyFile = toml::from_str(text).map_err(|error: toml::de::Error| {
-            let line = error.span().map_or(0, |span| text[..span.start].lines().count());
+            let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
             format!(
                 "line {line} or near it is not [[key]] with id, secret and from_week, or [[salt]] \
                  with principal and salt"
@@ -249,6 +254,9 @@ impl KeyRing {
         });
         let mut salts = salts.collect::<Result<Vec<_>, String>>()?;
         salts.sort();
+        if let Some(pair) = salts.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return Err(format!("principal {} has two salts", pair[0].0));
+        }
         Ok(Self { keys, salts })
     }
 

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use super::record::ChainId;
 use super::ship::{ShipParts, Shipped, finish_chain, ship_chain};
 use super::ship_error::ShipError;
 use super::signing::ManifestKey;
-use super::spool::{ChainDir, SpoolError, chains};
+use super::spool::{ChainDir, chains, sealed_since, used_bytes};
 use super::time::Micros;
 use crate::lifecycle::Clock;
 use crate::registry::{self, RegistrySettings};
@@ -57,7 +57,7 @@ pub struct Round {
     pub shipped: Shipped,
     /// What was not, by chain.
     pub failures: Vec<(ChainId, ShipError)>,
-    /// Chains whose folders are still there.
+    /// Chains of which there are still segments.
     pub left: usize,
 }
 
@@ -101,7 +101,7 @@ impl Shipper {
         let done = self.ship_all().await;
         let failures = done.as_ref().map_or(1, |round| round.failures.len() as u64);
         self.metrics.ship_failed(failures);
-        self.metrics.ship_lag(self.lag().unwrap_or_default());
+        self.metrics.ship_lag(self.lag());
         done
     }
 
@@ -121,7 +121,8 @@ impl Shipper {
                 }
                 Err(error) => round.failures.push((dir.chain, error)),
             }
-            round.left += usize::from(dir.path.exists());
+            // What was cut off after a crash stays for a person and is nobody's to ship.
+            round.left += usize::from(dir.segments().is_ok_and(|segments| !segments.is_empty()));
         }
         Ok(round)
     }
@@ -150,17 +151,40 @@ impl Shipper {
     }
 
     /// How long the oldest sealed segment has been waiting.
-    fn lag(&self) -> Result<Duration, SpoolError> {
-        let mut oldest: Option<SystemTime> = None;
-        for dir in chains(&self.settings.spool)? {
-            for segment in dir.sealed()? {
-                // It may have been shipped meanwhile.
-                let sealed = std::fs::metadata(&segment.path).and_then(|file| file.modified()).ok();
-                oldest = oldest.into_iter().chain(sealed).min();
+    fn lag(&self) -> Duration {
+        let oldest = sealed_since(&self.settings.spool).ok().flatten();
+        let since = oldest.and_then(|oldest| self.clock.utc().duration_since(oldest).ok());
+        since.unwrap_or_default()
+    }
+
+    /// Logs a round, if there is something to say.
+    fn tell(&self, round: &Result<Round, ShipError>) {
+        // How urgent a failure is: for how long, and how much of the disk.
+        let waits = || {
+            let bytes = used_bytes(&self.settings.spool).unwrap_or_default();
+            (self.lag().as_secs(), bytes)
+        };
+        let round = match round {
+            Ok(round) => round,
+            Err(error) => {
+                let (lag_s, spool_bytes) = waits();
+                tracing::warn!(lag_s, spool_bytes, %error, "audit records are not shipped yet");
+                return;
+            }
+        };
+        let Shipped { segments, rows, files, bytes, closed } = round.shipped;
+        if segments > 0 || closed > 0 {
+            tracing::info!(segments, rows, files, bytes, closed, "audit records shipped");
+        }
+        for (chain, error) in &round.failures {
+            let (lag_s, spool_bytes) = waits();
+            // What time does not mend needs a person.
+            if error.is_retryable() {
+                tracing::warn!(%chain, lag_s, spool_bytes, %error, "audit records are not shipped yet");
+            } else {
+                tracing::error!(%chain, lag_s, spool_bytes, %error, "audit records cannot be shipped");
             }
         }
-        let since = oldest.and_then(|oldest| self.clock.utc().duration_since(oldest).ok());
-        Ok(since.unwrap_or_default())
     }
 
     /// Rounds until `stop` resolves; one that is under way then is cut off, which costs a repetition.
@@ -173,7 +197,7 @@ impl Shipper {
                 round = self.round() => round,
             };
             let good = round.as_ref().is_ok_and(|round| round.failures.is_empty());
-            tell(&round);
+            self.tell(&round);
             failed = if good { 0 } else { failed.saturating_add(1) };
             tokio::select! {
                 () = &mut stop => return,
@@ -198,7 +222,7 @@ impl Shipper {
     pub async fn drain(&mut self) {
         loop {
             let round = self.round().await;
-            tell(&round);
+            self.tell(&round);
             if round.is_ok_and(|round| round.left == 0) {
                 return;
             }
@@ -221,7 +245,7 @@ impl Shipper {
             }
             Err(_) => self.metrics.ship_failed(1),
         }
-        self.metrics.ship_lag(self.lag().unwrap_or_default());
+        self.metrics.ship_lag(self.lag());
         Ok(done?.unwrap_or_default())
     }
 }
@@ -233,28 +257,5 @@ impl Shipped {
         self.files += other.files;
         self.bytes += other.bytes;
         self.closed += other.closed;
-    }
-}
-
-/// Logs a round, if there is something to say.
-fn tell(round: &Result<Round, ShipError>) {
-    let round = match round {
-        Ok(round) => round,
-        Err(error) => {
-            tracing::warn!(%error, "audit records are not shipped yet");
-            return;
-        }
-    };
-    let Shipped { segments, rows, files, bytes, closed } = round.shipped;
-    if segments > 0 || closed > 0 {
-        tracing::info!(segments, rows, files, bytes, closed, "audit records shipped");
-    }
-    for (chain, error) in &round.failures {
-        // What time does not mend needs a person.
-        if error.is_retryable() {
-            tracing::warn!(%chain, %error, "audit records are not shipped yet");
-        } else {
-            tracing::error!(%chain, %error, "audit records cannot be shipped");
-        }
     }
 }

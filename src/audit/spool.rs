@@ -4,15 +4,22 @@
 //! is cut off and its last segment sealed.
 //! This file must never touch a folder whose owner lives, beyond reading it.
 
-use std::fs::{self, File};
-use std::io::{self, BufReader, Read as _, Seek as _};
+mod damage;
+mod recovery;
+
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::lock::DirLock;
 use super::record::{ChainId, Row};
-use super::segment::{Seal, SegmentError, SegmentReader};
-use super::segment_writer::{SegmentWriter, sync_folder};
+use super::segment::{SegmentError, SegmentReader};
 use super::time::Micros;
+use recovery::{recover, refuse_damage};
+
+pub use damage::WholeRows;
+pub use recovery::Recovery;
 
 /// The file on which a chain's owner holds a lock.
 pub const OWNER_LOCK: &str = "lock";
@@ -20,8 +27,6 @@ pub const OWNER_LOCK: &str = "lock";
 pub const SHIP_LOCK: &str = "ship.lock";
 const OPEN: &str = "open";
 const SEALED: &str = "seg";
-/// What was cut off a segment is kept under this ending, in case it is wanted.
-const CUT: &str = "cut";
 
 /// A spool that cannot be read or mended.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +42,18 @@ pub enum SpoolError {
     /// A segment.
     #[error(transparent)]
     Segment(#[from] SegmentError),
+    /// A segment that a dead process was writing, and that does not hold in its middle.
+    #[error(
+        "{error}; {} whole rows stand behind it ({} to {}), so that this is damage and no torn tail: the segment \
+         is left as it is. Put the file right from a copy, or keep a copy and cut it there: truncate -s {} {}",
+        behind.rows, behind.first, behind.last, error.offset, error.path.display()
+    )]
+    Damaged {
+        /// What does not hold.
+        error: SegmentError,
+        /// What stands behind it.
+        behind: WholeRows,
+    },
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> SpoolError {
@@ -75,17 +92,6 @@ pub struct AdoptedChain {
     /// What was done to it.
     pub recovery: Recovery,
     _lock: DirLock,
-}
-
-/// What was done to what a dead process had left behind.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Recovery {
-    /// Segments that were sealed.
-    pub sealed: usize,
-    /// Bytes of torn tails that were cut off.
-    pub cut_bytes: u64,
-    /// Where those of them are kept that were not zeros.
-    pub kept: Vec<PathBuf>,
 }
 
 /// The name of the segment that is written, by its first row.
@@ -145,33 +151,57 @@ pub fn used_bytes(spool: &Path) -> Result<u64, SpoolError> {
 pub fn rows_of(spool: &Path) -> Result<impl Iterator<Item = Result<Row, SpoolError>>, SpoolError> {
     let mut segments = Vec::new();
     for dir in chains(spool)? {
-        segments.extend(dir.segments()?);
+        segments.extend(dir.segments()?.into_iter().map(|path| (dir.chain, path)));
     }
     // Opened before any is read: what is shipped and removed meanwhile is still read.
-    let open = |path: PathBuf| {
+    let open = |(chain, path): (ChainId, PathBuf)| {
         let is_open = path.extension().is_some_and(|ending| ending == OPEN);
         match SegmentReader::open(&path) {
-            Ok(reader) => Some((is_open, Ok(reader))),
-            Err(_) if is_open || !path.exists() => None,
-            Err(error) => Some((is_open, Err(error))),
+            Err(_) if !path.exists() => None,
+            reader => Some((chain, is_open, reader)),
         }
     };
     let segments: Vec<_> = segments.into_iter().filter_map(open).collect();
-    Ok(segments.into_iter().flat_map(|(is_open, reader)| {
+    Ok(segments.into_iter().flat_map(|(chain, is_open, reader)| {
         let (reader, error) = match reader {
             Ok(reader) => (Some(reader), None),
-            Err(error) => (None, Some(Err(error.into()))),
+            Err(error) => (None, Some(Err(error))),
         };
-        let rows = reader.into_iter().flatten().map(|row| Ok(row?.row));
-        // A row that is being written is not there yet.
-        error.into_iter().chain(rows.filter(move |row| !is_open || row.is_ok()))
+        let rows = reader.into_iter().flatten().map(|row| row.map(|stored| stored.row));
+        error.into_iter().chain(rows).filter_map(move |row| match row {
+            // A row that is being written is not there yet.
+            Err(error) if is_open && !error.fault.is_io() => {
+                refuse_damage(error, chain).err().map(Err)
+            }
+            row => Some(row.map_err(SpoolError::from)),
+        })
     }))
 }
 
-/// When the oldest segment was begun that is there.
+/// When the segment was sealed that waits longest to be shipped.
+///
+/// # Errors
+/// A folder that cannot be read.
+pub fn sealed_since(spool: &Path) -> Result<Option<SystemTime>, SpoolError> {
+    let mut oldest: Option<SystemTime> = None;
+    for dir in chains(spool)? {
+        for segment in dir.sealed()? {
+            // It may have been shipped meanwhile.
+            let sealed = fs::metadata(&segment.path).and_then(|file| file.modified()).ok();
+            oldest = oldest.into_iter().chain(sealed).min();
+        }
+    }
+    Ok(oldest)
+}
+
+/// When the oldest segment was begun that is there; of one whose header does not hold, when it was written last.
 pub fn oldest(spool: &Path) -> Option<Micros> {
     let first = |dir: ChainDir| dir.segments().ok()?.into_iter().next();
-    let begun = |path: PathBuf| SegmentReader::open(&path).ok().map(|it| it.header().begun);
+    let written = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
+    let begun = |path: PathBuf| match SegmentReader::open(&path) {
+        Ok(reader) => Some(reader.header().begun),
+        Err(_) => written(&path).map(Micros::of),
+    };
     chains(spool).ok()?.into_iter().filter_map(first).filter_map(begun).min()
 }
 
@@ -253,7 +283,7 @@ impl ChainDir {
         };
         let mut recovery = Recovery::default();
         for path in self.open_segments()? {
-            recover(&path, now, &mut recovery)?;
+            recover(&path, self.chain, now, &mut recovery)?;
         }
         Ok(Some(AdoptedChain { dir: self.clone(), recovery, _lock: lock }))
     }
@@ -272,80 +302,6 @@ impl SealedSegment {
     pub fn read(&self) -> Result<SegmentReader, SegmentError> {
         SegmentReader::open(&self.path)
     }
-}
-
-/// Cuts the torn tail of a segment off and seals it; one without a row is removed.
-fn recover(path: &Path, now: Micros, recovery: &mut Recovery) -> Result<(), SpoolError> {
-    let length = fs::metadata(path).map_err(at(path))?.len();
-    let mut reader = match SegmentReader::open(path) {
-        Ok(reader) => reader,
-        Err(error) if error.fault.is_io() => return Err(error.into()),
-        Err(_) => {
-            // Without a header there is no row: it is durable before the first of them.
-            keep_tail(path, 0, recovery)?;
-            recovery.cut_bytes += length;
-            fs::remove_file(path).map_err(at(path))?;
-            return Ok(());
-        }
-    };
-    for row in reader.by_ref() {
-        match row {
-            Ok(_) => {}
-            Err(error) if error.fault.is_io() => return Err(error.into()),
-            // Here the tail begins.
-            Err(_) => break,
-        }
-    }
-    let good = reader.good_bytes();
-    if good < length {
-        keep_tail(path, good, recovery)?;
-        recovery.cut_bytes += length - good;
-    }
-    if reader.tree().is_empty() {
-        fs::remove_file(path).map_err(at(path))?;
-        return Ok(());
-    }
-    let seal = Seal {
-        last: reader.next_seq() - 1,
-        rows: reader.tree().len(),
-        last_hash: reader.last_hash(),
-        merkle_root: reader.tree().root(),
-        sealed: now,
-        recovered: true,
-    };
-    let folder = path.parent().unwrap_or(Path::new("."));
-    if reader.seal().is_some() && good == length {
-        // The process died between the seal and the name.
-        let sealed = folder.join(sealed_name(reader.header().first, seal.last));
-        fs::rename(path, &sealed).map_err(at(path))?;
-        sync_folder(folder).map_err(at(folder))?;
-    } else {
-        let header = reader.header().clone();
-        // A seal that is followed by something is written anew.
-        let rows_end = reader.rows_end();
-        let writer = SegmentWriter::resume(path, header, rows_end).map_err(at(path));
-        writer?.seal(&seal).map_err(at(path))?;
-    }
-    recovery.sealed += 1;
-    Ok(())
-}
-
-/// Keeps what stands behind the good part of a segment, unless it is zeros: should it be more than what
-/// a crash had torn, a person can look at it.
-fn keep_tail(path: &Path, good: u64, recovery: &mut Recovery) -> Result<(), SpoolError> {
-    let mut file = File::open(path).map_err(at(path))?;
-    file.seek(io::SeekFrom::Start(good)).map_err(at(path))?;
-    let zeros = BufReader::new(&file).bytes().all(|byte| byte.is_ok_and(|byte| byte == 0));
-    if zeros {
-        return Ok(());
-    }
-    let kept = path.with_extension(CUT);
-    file.seek(io::SeekFrom::Start(good)).map_err(at(path))?;
-    let mut copy = File::create(&kept).map_err(at(&kept))?;
-    io::copy(&mut file, &mut copy).map_err(at(&kept))?;
-    copy.sync_all().map_err(at(&kept))?;
-    recovery.kept.push(kept);
-    Ok(())
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -16,6 +17,11 @@ use futures::future::BoxFuture;
 
 use super::{Keep, ObjectInfo, ObjectKey, ObjectStore, PAGE, StoreError, Written};
 use crate::domain::Digest;
+
+/// How the names of files begin that are being written.
+const UNFINISHED: &str = ".partial-";
+/// A file that is being written for so long is one whose writer was killed.
+const UNFINISHED_FOR: Duration = Duration::from_secs(3600);
 
 /// A folder of objects.
 #[derive(Debug, Clone)]
@@ -54,8 +60,9 @@ impl LocalStore {
         let fail = |error| failed(&path, error);
         let folder = path.parent().unwrap_or(&self.directory);
         make_folders(folder).map_err(fail)?;
+        remove_unfinished(folder);
         let mut file = tempfile::Builder::new()
-            .prefix(".partial-")
+            .prefix(UNFINISHED)
             .permissions(fs::Permissions::from_mode(0o666))
             .tempfile_in(folder)
             .map_err(fail)?;
@@ -198,7 +205,7 @@ impl ObjectStore for LocalStore {
             let fail = |error| failed(&store.directory, error);
             make_folders(&store.directory).map_err(fail)?;
             tempfile::Builder::new()
-                .prefix(".partial-")
+                .prefix(UNFINISHED)
                 .tempfile_in(&store.directory)
                 .map_err(fail)?;
             Ok(())
@@ -207,6 +214,18 @@ impl ObjectStore for LocalStore {
 
     fn place(&self) -> String {
         self.directory.display().to_string()
+    }
+}
+
+/// Removes what killed writers left in `folder`. What cannot be removed is in nobody's way.
+fn remove_unfinished(folder: &Path) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries {
+        let unfinished = entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes());
+        let age = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
+        if unfinished && age().is_some_and(|age| age >= UNFINISHED_FOR) {
+            let _ = fs::remove_file(entry.path());
+        }
     }
 }
 

@@ -55,8 +55,11 @@ fn a_wrong_file_is_told_without_its_secrets() {
     let twice = [key("a", ""), key("a", "from_week = \"2026-W49\"")].concat();
     let same =
         [key("a", "from_week = \"2026-W49\""), key("b", "from_week = \"2026-W49\"")].concat();
-    let wrong: [(&str, &str); 8] = [
-        ("", "[[key]]"),
+    let salts = "[[salt]]\nprincipal = \"x\"\nsalt = \"00ff\"\n".repeat(2);
+    let salted = [key("a", ""), salts].concat();
+    let wrong: [(&str, &str); 9] = [
+        ("", "line 1 or near it is not [[key]]"),
+        (&salted, "principal x has two salts"),
         ("key = []", "no [[key]]"),
         (&twice, "twice"),
         (&same, "later"),

@@ -114,6 +114,38 @@ fn a_tail_torn_at_any_byte_is_cut_and_every_whole_row_is_kept() {
 }
 
 #[test]
+fn a_row_that_does_not_hold_before_whole_rows_is_damage_and_nothing_is_cut() {
+    let whole = written(2, 4);
+    let path = whole.dir.open_segments().unwrap().remove(0);
+    let bytes = fs::read(&path).unwrap();
+    let within = |row: usize| usize::try_from(whole.ends[row]).unwrap() - 40;
+    // Flipped in the header, the first row, the third: so many rows hold before it, and behind it.
+    for (flipped, before, behind) in [(5, 0, 4), (within(0), 0, 3), (within(2), 2, 1)] {
+        let mut damaged = bytes.clone();
+        damaged[flipped] ^= 0x10;
+        fs::write(&path, &damaged).unwrap();
+        let error = whole.dir.try_adopt(NOW).unwrap_err();
+        let SpoolError::Damaged { error: found, behind: rows } = &error else { panic!("{error}") };
+        assert_eq!((rows.rows, rows.last), (behind, 5), "{error}");
+        assert!(found.offset <= flipped as u64, "{error}");
+        assert!(error.to_string().contains("truncate -s"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), damaged, "it is left as it is");
+        // Whoever reads the spool is told, too, behind the rows that hold.
+        let read: Vec<_> = rows_of(&whole.spool).unwrap().collect();
+        assert_eq!(read.len(), 2 + before + 1);
+        assert!(matches!(read.last(), Some(Err(SpoolError::Damaged { .. }))), "{read:?}");
+        // As the message says: cut there, the rest is adopted.
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(found.offset).unwrap();
+        adopted(&whole.dir);
+        assert_eq!(rows(&whole.dir).len(), 2 + before);
+        for segment in whole.dir.sealed().unwrap().iter().filter(|segment| segment.first == 2) {
+            fs::remove_file(&segment.path).unwrap();
+        }
+    }
+}
+
+#[test]
 fn a_process_that_died_between_seal_and_name_leaves_a_sealed_segment() {
     let whole = written(3, 0);
     let sealed = whole.dir.sealed().unwrap().remove(0);

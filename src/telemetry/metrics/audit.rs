@@ -65,6 +65,16 @@ impl AuditMetrics {
         self.store_commit.record(took.as_secs_f64());
     }
 
+    /// Shows these reasons of failures and drops with a count of 0: an alarm on a rate needs one to begin with.
+    pub fn reasons(&self, reasons: impl Iterator<Item = &'static str>) {
+        for reason in reasons {
+            for name in [AUDIT_FAILURES, AUDIT_DROPPED] {
+                let key = key(name, &[("reason", reason)]);
+                self.metrics.0.recorder.register_counter(&key, &METADATA).increment(0);
+            }
+        }
+    }
+
     /// Counts rows that were dropped.
     pub fn dropped(&self, reason: &'static str, rows: u64) {
         let key = key(AUDIT_DROPPED, &[("reason", reason)]);

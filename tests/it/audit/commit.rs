@@ -158,7 +158,7 @@ async fn a_segment_is_sealed_by_its_size_and_by_its_age() {
 async fn a_full_spool_refuses_until_there_is_room_again() {
     let kept = kept(|settings| {
         settings.max_bytes = 100_000;
-        settings.seal_bytes = 20_000;
+        settings.seal_bytes = 100_000;
     });
     let mut written = 0;
     let error = loop {
@@ -172,6 +172,8 @@ async fn a_full_spool_refuses_until_there_is_room_again() {
     assert!(!kept.readiness.is_ready() && kept.readiness.reasons()[0].contains("full"));
     assert_eq!(whole(&kept.spool), written);
     assert!(kept.metrics.render().contains("hilum_audit_failures_total{reason=\"spool_full\"} 1"));
+    // What is full is sealed: only so it can be shipped.
+    assert_eq!(kept.sealed().len(), 1);
     // Shipped and removed: there is room again, and the chain goes on where it was.
     let next = written as u64;
     kept.sealed().iter().for_each(|path| std::fs::remove_file(path).unwrap());
@@ -193,7 +195,8 @@ async fn best_effort_goes_on_without_its_record_and_says_so() {
     }
     let dropped = || {
         let scrape = kept.metrics.render();
-        scrape.contains("hilum_audit_dropped_total{reason=\"spool_full\"}").then_some(())
+        let none = "hilum_audit_dropped_total{reason=\"spool_full\"} 0\n";
+        (scrape.contains(none.trim_end_matches("0\n")) && !scrape.contains(none)).then_some(())
     };
     until("rows were dropped and counted", dropped).await;
     assert!(kept.readiness.is_ready());
@@ -212,6 +215,19 @@ async fn a_directory_that_is_taken_away_stops_the_answers() {
     std::fs::remove_dir_all(&dir.path).unwrap();
     kept.look("the loss is seen", || kept.audit.check().err()).await;
     assert_eq!(kept.audit.record(kept.rows(1)).await, Err(AuditError::Lost));
+    assert!(!kept.readiness.is_ready());
+}
+
+#[tokio::test]
+async fn a_lock_that_is_lost_stops_the_very_next_answer() {
+    let kept = kept(|_| {});
+    kept.audit.record(kept.rows(1)).await.unwrap();
+    let lock = chains(&kept.spool).unwrap().remove(0).path.join(hilum::audit::OWNER_LOCK);
+    std::fs::remove_file(&lock).unwrap();
+    std::fs::write(&lock, b"").unwrap();
+    // No look in between: the clock stands still.
+    assert_eq!(kept.audit.record(kept.rows(1)).await, Err(AuditError::Lost));
+    assert_eq!(kept.audit.check(), Err(AuditError::Lost));
     assert!(!kept.readiness.is_ready());
 }
 
