@@ -1,5 +1,8 @@
 -- The record as a table of Athena. Set the bucket, and the names of the models in projection.model.values
 -- (_none holds refusals). Partition projection: nothing has to be loaded or repaired when files come.
+-- With a store.prefix, say site-a, keys begin with it: s3://BUCKET/site-a/audit/ in LOCATION, and likewise in
+-- storage.location.template. Refusals before admission are one row a reason and second, with their number in "count":
+-- sum it up where rows are counted that may be such.
 CREATE EXTERNAL TABLE IF NOT EXISTS hilum_audit (
   audit_id string,
   ts timestamp,

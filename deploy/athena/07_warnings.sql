@@ -1,5 +1,6 @@
--- How often each warning was given.
-SELECT model, version, warning, COUNT(*) AS n
+-- How often each warning was given, and each reason of an error. Refusals before admission are one row a reason and
+-- second: "count" says how many they are.
+SELECT model, version, warning, SUM("count") AS n
 FROM hilum_audit
 CROSS JOIN UNNEST(warnings) AS t (warning)
 WHERE dt BETWEEN '2026-11-23' AND '2026-11-29'

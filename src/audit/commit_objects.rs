@@ -13,7 +13,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use super::manifest::{MAX_MANIFEST, Manifest, ManifestError};
 use super::record::ChainId;
 use super::segment::{SegmentError, SegmentFault, SegmentReader, StoredRow};
-use super::store_commit::{COMMITS, commit_folder};
+use super::store_commit::{COMMITS, commit_folder, commit_key};
 use crate::store::{ObjectKey, ObjectStore, StoreError, list_all};
 
 /// Bytes of a commit's object at most: rows of one group commit.
@@ -52,7 +52,8 @@ impl CommitObject {
         let (chain, numbers) = key.as_str().strip_prefix(COMMITS)?.split_once('/')?;
         let (first, last) = numbers.split_once('-')?;
         let (chain, first, last) = (chain.parse().ok()?, first.parse().ok()?, last.parse().ok()?);
-        (first <= last).then(|| Self { chain, first, last, key: key.clone() })
+        let is = first <= last && commit_key(chain, first, last) == key.as_str();
+        is.then(|| Self { chain, first, last, key: key.clone() })
     }
 }
 

@@ -137,21 +137,33 @@ impl Manifest {
     /// # Errors
     /// Why it cannot be believed.
     pub fn read(bytes: &[u8]) -> Result<Self, ManifestError> {
+        match Self::read_on(bytes)? {
+            (manifest, None) => Ok(manifest),
+            (_, Some(error)) => Err(error),
+        }
+    }
+
+    /// Reads a manifest for one who looks for what is wrong: where its spelling or signature does not hold it
+    /// still says which files it names, and which rows they should have. Beside it why it cannot be believed.
+    ///
+    /// # Errors
+    /// It is no manifest, or of another format.
+    pub(super) fn read_on(bytes: &[u8]) -> Result<(Self, Option<ManifestError>), ManifestError> {
         let mut manifest: Self = serde_json::from_slice(bytes)?;
         if manifest.format != MANIFEST_FORMAT {
             return Err(ManifestError::Format(manifest.format));
         }
-        if serde_json::to_vec(&manifest)? != bytes {
-            return Err(ManifestError::Spelling);
-        }
+        let is_spelt = serde_json::to_vec(&manifest)? == bytes;
         let signature = manifest.signature.take();
-        verify(
-            manifest.signing_key.as_deref(),
-            signature.as_deref(),
-            &serde_json::to_vec(&manifest)?,
-        )?;
+        let signed = serde_json::to_vec(&manifest)?;
+        let holds = verify(manifest.signing_key.as_deref(), signature.as_deref(), &signed);
         manifest.signature = signature;
-        Ok(manifest)
+        let fault = match holds {
+            _ if !is_spelt => Some(ManifestError::Spelling),
+            Err(error) => Some(error.into()),
+            Ok(()) => None,
+        };
+        Ok((manifest, fault))
     }
 }
 

@@ -38,6 +38,8 @@ mod time;
 mod verify;
 mod verify_chain;
 mod verify_commits;
+mod verify_files;
+mod verify_rows;
 
 pub use cbor::RowError;
 pub use chain_writer::{ChainWriter, Head};
@@ -72,4 +74,4 @@ pub use spool::{
     rows_of, used_bytes,
 };
 pub use time::{IsoWeek, Micros, TimeError};
-pub use verify::{Finding, Verification, Verified, VerifyError};
+pub use verify::{Finding, OpenChain, Verification, Verified, VerifyError};

@@ -67,11 +67,13 @@ pub async fn ship_chain(
     let Some(_lock) = ship_lock(dir)? else { return Ok(None) };
     let noted = noted(parts, dir.chain).await?;
     let folder = dir.clone();
-    let adopted = tokio::task::spawn_blocking(move || folder.try_adopt(now)).await??;
-    if adopted.is_some() && noted.closing.is_none() {
+    let adopted = tokio::task::spawn_blocking(move || folder.try_adopt(now)).await?;
+    if matches!(adopted, Ok(Some(_))) && noted.closing.is_none() {
         restore(parts, dir, noted.head.as_ref(), now).await?;
     }
     let mut shipped = ship_sealed(parts, dir, noted.head.as_ref()).await?;
+    // What of a damaged chain is sealed does not wait for a person.
+    let adopted = adopted?;
     if let Some(_adopted) = adopted {
         close(parts, dir, &noted, now, ClosedBy::Adopter).await?;
         shipped.closed += u64::from(noted.closing.is_none());

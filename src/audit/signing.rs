@@ -33,6 +33,9 @@ pub enum SigningError {
     /// The signature is missing, or its key.
     #[error("signature and signing_key belong together")]
     Half,
+    /// The signature or its key is in capitals.
+    #[error("signature and signing_key are not in lower-case hexadecimal digits")]
+    UpperCase,
     /// The signature does not hold.
     #[error("the signature does not hold")]
     Wrong,
@@ -83,6 +86,10 @@ pub(super) fn verify(
         (Some(key), Some(signature)) => (key, signature),
         _ => return Err(SigningError::Half),
     };
+    // One spelling each: what is signed has one form, and so has its signature.
+    if [key, signature].iter().any(|text| text.bytes().any(|byte| byte.is_ascii_uppercase())) {
+        return Err(SigningError::UpperCase);
+    }
     let mut public = [0; 32];
     hex::decode_to_slice(key, &mut public).map_err(|_| SigningError::Wrong)?;
     let mut signed = [0; 64];
@@ -109,5 +116,9 @@ mod tests {
         assert_eq!(key.sign(&[0x72]), signature);
         verify(Some(public), Some(signature), &[0x72]).unwrap();
         assert!(verify(Some(public), Some(signature), &[0x73]).is_err());
+        let capitals = signature.to_uppercase();
+        let refused = verify(Some(public), Some(&capitals), &[0x72]).unwrap_err();
+        assert!(matches!(refused, SigningError::UpperCase), "{refused}");
+        assert!(verify(Some(&public.to_uppercase()), Some(signature), &[0x72]).is_err());
     }
 }

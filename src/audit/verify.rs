@@ -10,8 +10,9 @@ use serde::Serialize;
 
 use super::manifest::{FILES, MANIFESTS, Manifest};
 use super::record::ChainId;
+use super::time::Micros;
 use super::verify_chain::Walk;
-use crate::domain::Digest;
+use super::verify_files::{Covered, Lost, manifests};
 use crate::registry::{Chain, Registry, RegistryError};
 use crate::store::{ObjectInfo, ObjectKey, ObjectStore, StoreError, list_all};
 
@@ -65,10 +66,28 @@ pub struct Verified {
     pub pending_files: u64,
     /// Commits that no manifest covers yet and that continue their chain (`audit.durability = "store"`).
     pub pending_commits: u64,
+    /// Chains that the registry has not noted the end of: a process still writes them, or it died and nobody
+    /// has shipped what it left. What of their rows is not in the store cannot be seen here.
+    pub open_chains: Vec<OpenChain>,
     /// Whether heads were compared with a registry.
     pub with_registry: bool,
     /// What is wrong; empty = nothing is.
     pub findings: Vec<Finding>,
+}
+
+/// A chain without an end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OpenChain {
+    /// Its name.
+    pub chain: String,
+    /// When it began, as RFC 3339.
+    pub opened_at: String,
+    /// Its last manifest that was noted; null where nothing of it is in the store.
+    pub manifest: Option<u64>,
+    /// The number of the last row in the store.
+    pub seq: Option<u64>,
+    /// The time of the latest row in the store, as RFC 3339.
+    pub watermark: Option<String>,
 }
 
 /// A verification that could not be done.
@@ -80,27 +99,20 @@ pub enum VerifyError {
     /// The registry.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// There is nothing to verify.
+    #[error("there is nothing to verify: {0}")]
+    Nothing(String),
     /// The work was cut off.
     #[error("the work was cut off: {0}")]
     Cut(#[from] tokio::task::JoinError),
-}
-
-/// What the manifests of all chains say.
-#[derive(Debug, Default)]
-pub(super) struct Covered {
-    /// Every file that a manifest names.
-    pub named: BTreeSet<String>,
-    /// The number of the row that is next, by chain.
-    pub next: BTreeMap<String, u64>,
-    /// The hash of the last row, by chain, where there is one.
-    pub hashes: BTreeMap<String, Digest>,
 }
 
 impl Verification<'_> {
     /// Verifies; what is wrong is in the answer.
     ///
     /// # Errors
-    /// What kept it from being done.
+    /// What kept it from being done, or [`VerifyError::Nothing`] where neither the store nor the registry has
+    /// anything of what was asked for.
     pub async fn run(&self) -> Result<Verified, VerifyError> {
         let mut report = Verified { with_registry: self.registry.is_some(), ..Verified::default() };
         // Before manifests and files: what goes away meanwhile is in those.
@@ -128,9 +140,20 @@ impl Verification<'_> {
                     head.seq
                 );
                 report.say(chain, None, Some((0, None)), problem);
+                let manifests =
+                    format!("{}, missing with the whole chain", manifests(0, head.manifest));
+                covered.lose(chain, Lost { manifests, first: 0, last: Some(head.seq) });
             }
         }
+        report.open_chains = self.open_chains(&noted);
         self.committed(&commits, &covered, &mut report).await?;
+        let chain = self.chain.map(|chain| chain.to_string());
+        let of_chain = |key: &ObjectKey| chain.as_ref().is_none_or(|it| key.as_str().contains(it));
+        let is_there = report.chains > 0 || !commits.is_empty();
+        if !is_there && !files.iter().any(|file| of_chain(&file.key)) && report.findings.is_empty()
+        {
+            return Err(self.nothing());
+        }
         for ObjectInfo { key, .. } in files {
             self.stranger(&key, &covered, &noted, &mut report);
         }
@@ -139,6 +162,28 @@ impl Verification<'_> {
 
     pub(super) fn wants(&self, chain: &str) -> bool {
         self.chain.is_none_or(|wanted| wanted.to_string() == chain)
+    }
+
+    fn nothing(&self) -> VerifyError {
+        let place = self.store.place();
+        let what = self.chain.map_or_else(|| "a record".to_owned(), |it| format!("chain {it}"));
+        let noted = if self.registry.is_some() { ", and the registry notes none" } else { "" };
+        VerifyError::Nothing(format!(
+            "the store {place} has nothing of {what}{noted}; see [store] and [registry]"
+        ))
+    }
+
+    fn open_chains(&self, noted: &BTreeMap<String, Chain>) -> Vec<OpenChain> {
+        let open =
+            noted.values().filter(|it| it.closing.is_none() && self.wants(&it.opening.chain));
+        let told = |it: &Chain| OpenChain {
+            chain: it.opening.chain.clone(),
+            opened_at: Micros(it.opening.opened_at).to_string(),
+            manifest: it.head.as_ref().map(|head| head.manifest),
+            seq: it.head.as_ref().map(|head| head.seq),
+            watermark: it.head.as_ref().map(|head| Micros(head.watermark).to_string()),
+        };
+        open.map(told).collect()
     }
 
     /// The chains that the registry knows.
@@ -178,36 +223,12 @@ impl Verification<'_> {
         for ObjectInfo { key, .. } in list_all(self.store, &prefix).await? {
             match Manifest::named(&key) {
                 Some((chain, number)) => drop(chains.entry(chain).or_default().insert(number, key)),
+                // Consoles make an object for a folder.
+                None if key.as_str().ends_with('/') => {}
                 None => report.say("", Some(&key), None, "no manifest is called so".to_owned()),
             }
         }
         Ok(chains)
-    }
-
-    /// A file of rows that no manifest names is about to be named, or nobody of ours put it there.
-    fn stranger(
-        &self,
-        key: &ObjectKey,
-        covered: &Covered,
-        noted: &BTreeMap<String, Chain>,
-        report: &mut Verified,
-    ) {
-        let file = key.as_str().rsplit('/').next().unwrap_or_default();
-        let mut parts = file.split('-');
-        let chain = parts.next().unwrap_or_default();
-        let first = parts.next().and_then(|first| first.parse::<u64>().ok());
-        if covered.named.contains(key.as_str()) || !self.wants(chain) {
-            return;
-        }
-        let ended = noted.get(chain).is_some_and(|noted| noted.closing.is_some());
-        let known = covered.next.contains_key(chain) || noted.contains_key(chain);
-        let next = covered.next.get(chain).copied().unwrap_or_default();
-        if known && !ended && first.is_some_and(|first| first >= next) {
-            report.pending_files += 1;
-            return;
-        }
-        let problem = "no manifest names this file of rows: somebody else put it there".to_owned();
-        report.say(chain, Some(key), None, problem);
     }
 }
 

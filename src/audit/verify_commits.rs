@@ -7,7 +7,8 @@ use super::commit_objects::{CommitObject, MAX_COMMIT, commit_rows};
 use super::manifest::{MAX_MANIFEST, Manifest};
 use super::record::NO_HASH;
 use super::store_commit::COMMITS;
-use super::verify::{Covered, Verification, Verified, VerifyError};
+use super::verify::{Verification, Verified, VerifyError};
+use super::verify_files::Covered;
 use crate::domain::Digest;
 use crate::store::{ObjectInfo, ObjectKey, StoreError, list_all};
 
@@ -22,6 +23,7 @@ impl Verification<'_> {
             match CommitObject::named(&key) {
                 Some(commit) if self.wants(&commit.chain.to_string()) => found.push(commit),
                 Some(_) => {}
+                None if key.as_str().ends_with('/') => {}
                 None => report.say("", Some(&key), None, "no commit is called so".to_owned()),
             }
         }

@@ -15,7 +15,7 @@ use super::audit_verify::Verify;
 use super::{exit, failed};
 use crate::config::{self, Config, Overrides};
 use crate::registry::{self, Registry};
-use crate::store::{self, ObjectStore};
+use crate::store::{self, ObjectStore, StoreSettings};
 
 const EXAMPLES: &str = "Examples:
   hilum audit show --model mnist --since 2026-11-28
@@ -78,9 +78,22 @@ pub(super) async fn open_store(config: &Config) -> Result<Arc<dyn ObjectStore>, 
     opened.map_err(|error| failed(exit::FAILED, &error))
 }
 
-/// The registry; else the exit code, told.
+/// The store, which must be there; else the exit code, told.
+pub(super) async fn open_to_read(config: &Config) -> Result<Arc<dyn ObjectStore>, ExitCode> {
+    if let StoreSettings::Local { directory } = config.store.settings()
+        && !directory.is_dir()
+    {
+        let said = format!("store.directory {}: there is no such folder", directory.display());
+        return Err(failed(exit::FAILED, &said));
+    }
+    open_store(config).await
+}
+
+/// The registry, which nothing is written to; else the exit code, told.
 pub(super) async fn open_registry(config: &Config) -> Result<Arc<dyn Registry>, ExitCode> {
     let settings = config.registry.settings().map_err(|error| failed(exit::USAGE, &error))?;
-    let opened = registry::open_current(&settings).await;
-    opened.map_err(|error| failed(exit::FAILED, &error))
+    registry::open_to_read(&settings).await.map_err(|error| {
+        let hint = "--without-registry does without it: a missing end or chain is not seen then";
+        failed(exit::FAILED, &format!("{error}; {hint}"))
+    })
 }

@@ -5,10 +5,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::audit::{configured, open_registry, open_store, runtime};
+use super::audit::{configured, open_registry, open_to_read, runtime};
 use super::flags::print_json;
 use super::{Output, exit, failed};
-use crate::audit::{ChainId, Verification, Verified};
+use crate::audit::{ChainId, OpenChain, Verification, Verified};
 use crate::config::Config;
 
 /// Verify the record in the store: rows, Merkle roots, manifests, signatures, files, and against the
@@ -52,7 +52,7 @@ impl Verify {
     }
 
     async fn verify(&self, config: &Config) -> Result<Verified, ExitCode> {
-        let store = open_store(config).await?;
+        let store = open_to_read(config).await?;
         let registry = match self.without_registry {
             true => None,
             false => Some(open_registry(config).await?),
@@ -78,22 +78,42 @@ fn tell(verified: &Verified) {
         };
         println!("WRONG{chain}{row}{id}:{object} {}", finding.problem);
     }
-    let Verified { chains, manifests, signed, files, rows, pending_files, pending_commits, .. } =
-        verified;
+    let Verified { chains, manifests, signed, files, rows, .. } = verified;
+    let Verified { pending_files, pending_commits, open_chains, .. } = verified;
     println!(
         "{rows} rows in {files} files, {manifests} manifests ({signed} signed), {chains} chains"
     );
     for key in &verified.signing_keys {
         println!("signed by {key}");
     }
-    if *pending_files > 0 {
+    if *pending_files > 0 && verified.with_registry {
         println!("{pending_files} files are being shipped: their manifest is about to come");
+    } else if *pending_files > 0 {
+        println!(
+            "{pending_files} files behind a last manifest: they are being shipped, or a manifest is missing"
+        );
     }
     if *pending_commits > 0 {
         println!("{pending_commits} commits are not shipped yet");
     }
-    if !verified.with_registry {
-        println!("without the registry: a missing end or a missing chain is not seen");
+    for OpenChain { chain, opened_at, manifest, seq, watermark } in open_chains {
+        let known = match (manifest, seq, watermark) {
+            (Some(manifest), Some(seq), Some(watermark)) => {
+                format!("in the store to manifest {manifest}, row {seq} of {watermark}")
+            }
+            _ => "nothing of it is in the store".to_owned(),
+        };
+        println!("open chain {chain} since {opened_at}: {known}");
     }
-    println!("{}", if verified.findings.is_empty() { "whole" } else { "NOT whole" });
+    if !verified.with_registry {
+        println!("without the registry: a missing end, a missing chain or an open one is not seen");
+    }
+    match (verified.findings.is_empty(), open_chains.len()) {
+        (false, _) => println!("NOT whole"),
+        (true, 0) => println!("whole"),
+        (true, open) => println!(
+            "whole as far as it is in the store; {open} chains have no end, and rows that a process has not \
+             shipped are not in it: if none writes them any more, ship their spool or take them for lost"
+        ),
+    }
 }

@@ -27,6 +27,9 @@ pub enum RegistryError {
         /// What is wrong.
         problem: String,
     },
+    /// The database's file is not there.
+    #[error("registry.url: there is no file {0}")]
+    Missing(String),
     /// The URL cannot be used.
     #[error("registry.url: {0}")]
     Url(String),

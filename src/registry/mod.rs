@@ -105,6 +105,20 @@ pub fn open(settings: &RegistrySettings) -> Result<Arc<dyn Registry>, RegistryEr
     })
 }
 
+/// A registry to read: nothing is written to it, no file, folder or table is made, and it may lie where
+/// nothing can be written. A file must be there, and the schema must be the one of this program.
+///
+/// # Errors
+/// As [`open`], [`RegistryError::Missing`], and [`RegistryError::Schema`] where steps are missing.
+pub async fn open_to_read(settings: &RegistrySettings) -> Result<Arc<dyn Registry>, RegistryError> {
+    let registry: Arc<dyn Registry> = match &settings.url {
+        DatabaseUrl::Sqlite(file) => Arc::new(sqlite::SqliteRegistry::to_read(file, settings)?),
+        DatabaseUrl::Postgres(url) => Arc::new(postgres::PostgresRegistry::to_read(url, settings)?),
+    };
+    current(registry.migration_status().await?)?;
+    Ok(registry)
+}
+
 /// A registry whose schema is the one of this program: a file's is brought up to date, a server's must be.
 ///
 /// # Errors
@@ -114,12 +128,16 @@ pub async fn open_current(settings: &RegistrySettings) -> Result<Arc<dyn Registr
     match settings.url {
         DatabaseUrl::Sqlite(_) => drop(registry.migrate().await?),
         DatabaseUrl::Postgres(_) => {
-            let status = registry.migration_status().await?;
-            if !status.is_current() {
-                let said = format!("{} is not up to date; run `hilum migrate up`", status.database);
-                return Err(RegistryError::Schema(said));
-            }
+            current(registry.migration_status().await?)?;
         }
     }
     Ok(registry)
+}
+
+fn current(status: MigrationStatus) -> Result<(), RegistryError> {
+    if status.is_current() {
+        return Ok(());
+    }
+    let said = format!("{} is not up to date; run `hilum migrate up`", status.database);
+    Err(RegistryError::Schema(said))
 }

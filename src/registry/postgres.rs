@@ -23,6 +23,7 @@ pub(super) struct PostgresRegistry {
     pool: PgPool,
     place: String,
     timeout: Duration,
+    reads_only: bool,
 }
 
 impl PostgresRegistry {
@@ -30,6 +31,19 @@ impl PostgresRegistry {
 
     /// The registry at `url`.
     pub(super) fn new(url: &str, settings: &RegistrySettings) -> Result<Self, RegistryError> {
+        Self::with(url, settings, false)
+    }
+
+    /// The registry at `url`, whose role need not be allowed to write.
+    pub(super) fn to_read(url: &str, settings: &RegistrySettings) -> Result<Self, RegistryError> {
+        Self::with(url, settings, true)
+    }
+
+    fn with(
+        url: &str,
+        settings: &RegistrySettings,
+        reads_only: bool,
+    ) -> Result<Self, RegistryError> {
         let mut options: PgConnectOptions =
             url.parse().map_err(|error: sqlx::Error| RegistryError::Url(error.to_string()))?;
         if let Some(password) = &settings.password {
@@ -39,13 +53,16 @@ impl PostgresRegistry {
         let patience = settings.timeout.as_millis().to_string();
         options =
             options.application_name("hilum").options([("statement_timeout", patience.as_str())]);
+        if reads_only {
+            options = options.options([("default_transaction_read_only", "on")]);
+        }
         let database = options.get_database().unwrap_or_default();
         let place = format!("postgres://{}:{}/{database}", options.get_host(), options.get_port());
         let pool = PgPoolOptions::new()
             .max_connections(settings.connections.get())
             .acquire_timeout(settings.timeout)
             .connect_lazy_with(options);
-        Ok(Self { pool, place, timeout: settings.timeout })
+        Ok(Self { pool, place, timeout: settings.timeout, reads_only })
     }
 }
 

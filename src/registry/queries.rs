@@ -26,6 +26,24 @@ pub(super) const PAGE: &str = "SELECT chain, opened_at, software, signing_key, h
      manifest_sha256, head_seq, row_hash, watermark, closed_at, closed_by FROM audit_chains \
      WHERE chain > $1 ORDER BY chain LIMIT $2";
 
+/// Fails where no migration was ever done.
+pub(super) const PROBE: &str = "SELECT 1 FROM _sqlx_migrations LIMIT 1";
+
+/// Whether the table of [`PROBE`] is there.
+pub(super) fn has_table<T>(probed: Result<T, sqlx::Error>) -> Result<bool, sqlx::Error> {
+    match probed {
+        Ok(_) => Ok(true),
+        // PostgreSQL's undefined_table; SQLite has no code for it.
+        Err(sqlx::Error::Database(error))
+            if error.code().as_deref() == Some("42P01")
+                || error.message().starts_with("no such table") =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// A row of the table, as either driver reads it.
 pub(super) type Row = (
     String,
@@ -124,7 +142,7 @@ pub(super) fn number(n: u64, chain: &str) -> Result<i64, RegistryError> {
     })
 }
 
-/// Implements [`Registry`](super::Registry) for a type with `pool`, `place`, `timeout` and `FILES`.
+/// Implements [`Registry`](super::Registry) for a type with `pool`, `place`, `timeout`, `reads_only` and `FILES`.
 macro_rules! implement {
     ($registry:ty) => {
         impl $registry {
@@ -155,7 +173,13 @@ macro_rules! implement {
             async fn status(&self) -> Result<MigrationStatus, RegistryError> {
                 let applied = self.bounded(async {
                     let mut connection = self.pool.acquire().await?;
-                    connection.ensure_migrations_table(migrations::TABLE).await?;
+                    if !self.reads_only {
+                        connection.ensure_migrations_table(migrations::TABLE).await?;
+                    } else if !queries::has_table(
+                        sqlx::query(queries::PROBE).execute(&mut *connection).await,
+                    )? {
+                        return Ok(Vec::new());
+                    }
                     Ok(connection.list_applied_migrations(migrations::TABLE).await?)
                 });
                 migrations::status(Self::FILES, applied.await?, self.place.clone())

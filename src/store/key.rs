@@ -12,7 +12,7 @@ const MAX_BYTES: usize = 1024;
 const MAX_PART: usize = 200;
 
 /// The name of an object: parts of letters, digits and `-_.=:`, with `/` between them. No part is empty
-/// or begins with a dot.
+/// or begins with a dot. What a store lists may be called otherwise: others may have put it there.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey(String);
 
@@ -29,6 +29,12 @@ impl ObjectKey {
     /// The key as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// A name as a store lists it, whoever gave it; `None` where a part is a way up.
+    pub(super) fn listed(text: &str) -> Option<Self> {
+        let fits = !text.is_empty() && !text.split('/').any(|part| part == "..");
+        fits.then(|| Self(text.to_owned()))
     }
 }
 

@@ -122,7 +122,7 @@ impl LocalStore {
                 Err(error) if is_missing(&error) => continue,
                 Err(error) => return Err(failed(&start, error.into())),
             };
-            let key = self.key_of(entry.path()).and_then(|key| key.parse::<ObjectKey>().ok());
+            let key = self.key_of(entry.path()).and_then(|key| ObjectKey::listed(&key));
             let Some(key) = key.filter(|_| entry.file_type().is_file()) else { continue };
             if !key.as_str().starts_with(prefix) || after.is_some_and(|after| &key <= after) {
                 continue;

@@ -228,7 +228,7 @@ impl S3Store {
             .await
             .map_err(|error| self.failed(prefix, error))?;
         let objects = listed.contents().iter().filter_map(|object| {
-            let key = object.key()?.strip_prefix(&self.settings.prefix)?.parse().ok()?;
+            let key = ObjectKey::listed(object.key()?.strip_prefix(&self.settings.prefix)?)?;
             Some(ObjectInfo { key, bytes: length(object.size()), sha256: None })
         });
         Ok(objects.collect())

@@ -5,8 +5,12 @@ for word; no such API with Trino's own functions is to be had outside Amazon's.
 """
 
 import collections
+import datetime
+import json
 import math
 import time
+import urllib.error
+import urllib.request
 import uuid
 from pathlib import Path
 
@@ -19,6 +23,7 @@ import servers
 import sqlglot
 from conftest import ROOT
 from sqlglot import exp
+from test_shipping import Site
 
 ATHENA = ROOT / "deploy/athena"
 QUERIES = sorted(path for path in ATHENA.glob("*.sql") if path.name != "00_table.sql")
@@ -42,16 +47,56 @@ def read(file: Path) -> list[dict]:
     return [row | {"dt": file.parent.name.removeprefix("dt=")} for row in table.to_pylist()]
 
 
-@pytest.fixture(scope="session")
-def duck(record):
+def table_of(store: Path, columns: str = "*", further: str = "") -> duckdb.DuckDBPyConnection:
+    """The table over the files of a store."""
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
-    files = f"{record}/audit/model=*/dt=*/*.parquet"
+    files = f"{store}/audit/model=*/dt=*/*.parquet"
     connection.execute(
-        f"CREATE VIEW hilum_audit AS SELECT * FROM read_parquet('{files}', hive_partitioning = true, "
-        "hive_types = {'dt': VARCHAR, 'model': VARCHAR})"
+        f"CREATE VIEW hilum_audit AS SELECT {columns} FROM read_parquet('{files}', hive_partitioning = true, "
+        f"hive_types = {{'dt': VARCHAR, 'model': VARCHAR}}){further}"
     )
     return connection
+
+
+@pytest.fixture(scope="session")
+def duck(record):
+    return table_of(record)
+
+
+# Refused before they are let in: a model that is not there, and tensors of another shape.
+REFUSED = {"UNKNOWN_MODEL": ("nobody", 8), "INVALID_INPUT": ("plain", 7)}
+TIMES = 30
+
+
+@pytest.fixture(scope="session")
+def refusals(tmp_path_factory) -> Path:
+    """A store that a service shipped after it had refused `TIMES` requests of each sort of `REFUSED`, and answered one."""
+    folder = tmp_path_factory.mktemp("refusals")
+    site = Site(folder, f"[store]\ndirectory = {json.dumps(str(folder / 'store'))}\n")
+    server = site.serve()
+    site.ask(server)
+    for model, side in REFUSED.values():
+        image = {"name": "image", "datatype": "FP32", "shape": [1, 1, 8, side], "data": [0.5] * 8 * side}
+        request = urllib.request.Request(
+            f"http://{server.http}/v2/models/{model}/infer",
+            json.dumps({"inputs": [image]}).encode(),
+            {"content-type": "application/json"},
+        )
+        for _ in range(TIMES):
+            with pytest.raises(urllib.error.HTTPError):
+                urllib.request.urlopen(request, timeout=60)
+    assert server.stop() == 0
+    return folder / "store"
+
+
+def asked_of_these_days(file: Path) -> exp.Expression:
+    """A query, its example of a week replaced by yesterday, today and tomorrow."""
+    today = datetime.datetime.now(datetime.UTC).date()
+    around = [str(today + datetime.timedelta(days=days)) for days in (-1, 1)]
+    text = file.read_text().replace("2026-11-23", "FROM").replace("2026-11-29", "TO")
+    (query,) = sqlglot.parse(text.replace("FROM'", f"{around[0]}'").replace("TO'", f"{around[1]}'"), read="athena")
+    return query
 
 
 @pytest.fixture(scope="session")
@@ -150,6 +195,31 @@ def test_the_volume_is_that_of_the_rows(duck, rows) -> None:
             expected[row["dt"], row["model"]][1] += row["count"] * (row["status"] != "OK")
     found = {(dt, model): [asked, failed] for dt, model, asked, failed in duck.execute(query.sql("duckdb")).fetchall()}
     assert found == expected
+
+
+def test_aggregated_refusals_are_as_many_as_they_were(refusals) -> None:
+    table = table_of(refusals)
+    warnings = table.execute(asked_of_these_days(ATHENA / "07_warnings.sql").sql("duckdb")).fetchall()
+    assert {warning: n for *_, warning, n in warnings if warning in REFUSED} == dict.fromkeys(REFUSED, TIMES)
+    refused = table.execute(asked_of_these_days(ATHENA / "08_refusals.sql").sql("duckdb")).fetchall()
+    assert sum(n for *_, n in refused) == len(REFUSED) * TIMES
+    volume = table.execute(asked_of_these_days(ATHENA / "01_volume.sql").sql("duckdb")).fetchall()
+    assert sum(asked for _, _, asked, _ in volume) == len(REFUSED) * TIMES + 1
+    assert sum(failed for *_, failed in volume) == len(REFUSED) * TIMES
+
+
+@pytest.mark.parametrize("file", [path for path in QUERIES if path.stem != "09_one_request"], ids=lambda path: path.stem)
+def test_an_aggregated_row_counts_as_many_single_ones(file, refusals) -> None:
+    query = asked_of_these_days(file).sql("duckdb")
+    aggregated = table_of(refusals)
+    single = table_of(refusals, 'files.* REPLACE (1 AS "count")', ' AS files, range(files."count")')
+    (rows, counted), (alone,) = (
+        table.execute(f"SELECT {what} FROM hilum_audit").fetchone()
+        for table, what in ((aggregated, 'COUNT(*), SUM("count")'), (single, "COUNT(*)"))
+    )
+    assert rows < counted == alone, "rows were aggregated"
+    found = [sorted(map(repr, table.execute(query).fetchall())) for table in (aggregated, single)]
+    assert found[0] == found[1]
 
 
 class Athena:

@@ -4,6 +4,7 @@
 mod reading;
 mod shippers;
 mod tampering;
+mod verifying;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -106,6 +107,28 @@ impl Place {
             chain: None,
         };
         verification.run().await.unwrap()
+    }
+
+    /// By one who has the store alone and trusts no key in particular.
+    pub async fn verify_store(&self) -> Verified {
+        let store = self.parts.store.as_ref();
+        let verification = Verification { store, registry: None, keys: Vec::new(), chain: None };
+        verification.run().await.unwrap()
+    }
+
+    /// A configuration of this place for the binary.
+    pub fn config(&self) -> String {
+        let folder = self.folder.path();
+        let file = folder.join("hilum.toml");
+        let at = |name: &str| folder.join(name).display().to_string();
+        let content = format!(
+            "[audit]\nspool_dir = {:?}\n[store]\ndirectory = {:?}\n[registry]\nurl = {:?}\n",
+            at("spool"),
+            at("store"),
+            format!("sqlite:{}", at("registry.db")),
+        );
+        std::fs::write(&file, content).unwrap();
+        file.display().to_string()
     }
 
     pub fn objects(&self) -> Vec<PathBuf> {

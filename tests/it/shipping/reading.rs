@@ -10,22 +10,7 @@ use serde_json::Value;
 use super::{BEGIN, Place};
 use crate::commands::{hilum, text};
 
-/// A configuration of this place for the binary.
-fn config(place: &Place) -> String {
-    let folder = place.folder.path();
-    let file = folder.join("hilum.toml");
-    let at = |name: &str| folder.join(name).display().to_string();
-    let content = format!(
-        "[audit]\nspool_dir = {:?}\n[store]\ndirectory = {:?}\n[registry]\nurl = {:?}\n",
-        at("spool"),
-        at("store"),
-        format!("sqlite:{}", at("registry.db")),
-    );
-    std::fs::write(&file, content).unwrap();
-    file.display().to_string()
-}
-
-fn run(arguments: &[&str], config: &str, code: i32) -> String {
+pub fn run(arguments: &[&str], config: &str, code: i32) -> String {
     let output = hilum(&[arguments, &["--config", config]].concat());
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output));
     String::from_utf8(output.stdout).unwrap()
@@ -45,7 +30,7 @@ fn unique(rows: &[Value]) -> BTreeSet<(String, u64)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_row_is_read_once_wherever_it_is() {
     let place = Place::new().await;
-    let config = config(&place);
+    let config = place.config();
     let shipped = place.chain(1, 2, 20);
     let waiting = place.chain(2, 2, 20);
     // One segment is in both: its shipper died before it was removed.
@@ -87,7 +72,7 @@ async fn each_row_is_read_once_wherever_it_is() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_exported_is_what_is_shown() {
     let place = Place::new().await;
-    let config = config(&place);
+    let config = place.config();
     place.ship(&place.chain(1, 1, 30)).await;
     place.chain(2, 0, 10);
     let rows = shown(&[], &config);
@@ -115,7 +100,7 @@ async fn what_is_exported_is_what_is_shown() {
     std::fs::create_dir_all(&folder).unwrap();
     let chain = rows[0]["chain"].as_str().unwrap();
     std::fs::copy(&table, folder.join(format!("{chain}-0-9.parquet"))).unwrap();
-    let again = shown(&[], &self::config(&other));
+    let again = shown(&[], &other.config());
     let mnist: Vec<Value> = rows.into_iter().filter(|row| row["model"] == "mnist").collect();
     assert_eq!(again, mnist);
     run(&["audit", "export", "rows.xlsx"], &config, 2);
@@ -149,7 +134,7 @@ async fn a_sample_of_the_record_is_whole() {
     }
     let verified = place.verify().await;
     assert_eq!((verified.findings.as_slice(), verified.rows), (&[][..], 900));
-    let config = config(&place);
+    let config = place.config();
     let begin = Micros(BEGIN).to_string();
     let rows = shown(&["--limit", "1000"], &config);
     assert_eq!(rows.len(), 900);
