@@ -70,8 +70,8 @@ pub use shipper::{Round, ShipBy, Shipper, ShipperSettings};
 pub use show::{Filter, TABLE_HEAD, hashes_of, line, to_json};
 pub use signing::{ManifestKey, SigningError};
 pub use spool::{
-    AdoptedChain, ChainDir, OWNER_LOCK, Recovery, SHIP_LOCK, SealedSegment, SpoolError, chains,
-    rows_of, used_bytes,
+    AdoptedChain, ChainDir, Damage, OWNER_LOCK, Recovery, SHIP_LOCK, SealedSegment, SpoolError,
+    WholeRows, chains, rows_of, used_bytes,
 };
 pub use time::{IsoWeek, Micros, TimeError};
 pub use verify::{Finding, OpenChain, Verification, Verified, VerifyError};

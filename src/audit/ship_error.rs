@@ -91,6 +91,7 @@ impl ShipError {
         match self {
             Self::Store(error) => error.is_retryable(),
             Self::Registry(error) => error.is_retryable(),
+            Self::Spool(SpoolError::Damaged(_)) => false,
             Self::Spool(_) | Self::Cut(_) | Self::Folder { .. } => true,
             _ => false,
         }

@@ -18,7 +18,7 @@ use super::segment::{SegmentError, SegmentReader};
 use super::time::Micros;
 use recovery::{recover, refuse_damage};
 
-pub use damage::WholeRows;
+pub use damage::{Damage, WholeRows};
 pub use recovery::Recovery;
 
 /// The file on which a chain's owner holds a lock.
@@ -42,18 +42,9 @@ pub enum SpoolError {
     /// A segment.
     #[error(transparent)]
     Segment(#[from] SegmentError),
-    /// A segment that a dead process was writing, and that does not hold in its middle.
-    #[error(
-        "{error}; {} whole rows stand behind it ({} to {}), so that this is damage and no torn tail: the segment \
-         is left as it is. Put the file right from a copy, or keep a copy and cut it there: truncate -s {} {}",
-        behind.rows, behind.first, behind.last, error.offset, error.path.display()
-    )]
-    Damaged {
-        /// What does not hold.
-        error: SegmentError,
-        /// What stands behind it.
-        behind: WholeRows,
-    },
+    /// A segment that a dead process was writing.
+    #[error(transparent)]
+    Damaged(Box<Damage>),
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> SpoolError {

@@ -11,9 +11,24 @@ use std::path::Path;
 
 use crate::audit::frame::{FRAME_OVERHEAD, FrameKind, read_frame};
 use crate::audit::record::{ChainId, Row};
+use crate::audit::segment::SegmentError;
 
 /// A row takes some hundreds of bytes: a frame that says it is longer than this is not looked for.
 const MAX_ROW: u32 = 1 << 20;
+
+/// A segment that does not hold in its middle.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{error}; {} whole rows stand behind it ({} to {}), so that this is damage and no torn tail: the segment \
+     is left as it is. Put the file right from a copy, or keep a copy and cut it there: truncate -s {} {}",
+    behind.rows, behind.first, behind.last, error.offset, error.path.display()
+)]
+pub struct Damage {
+    /// What does not hold.
+    pub error: SegmentError,
+    /// What stands behind it.
+    pub behind: WholeRows,
+}
 
 /// Whole rows of a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -125,15 +125,16 @@ fn a_row_that_does_not_hold_before_whole_rows_is_damage_and_nothing_is_cut() {
         damaged[flipped] ^= 0x10;
         fs::write(&path, &damaged).unwrap();
         let error = whole.dir.try_adopt(NOW).unwrap_err();
-        let SpoolError::Damaged { error: found, behind: rows } = &error else { panic!("{error}") };
-        assert_eq!((rows.rows, rows.last), (behind, 5), "{error}");
+        let SpoolError::Damaged(damage) = &error else { panic!("{error}") };
+        let found = &damage.error;
+        assert_eq!((damage.behind.rows, damage.behind.last), (behind, 5), "{error}");
         assert!(found.offset <= flipped as u64, "{error}");
         assert!(error.to_string().contains("truncate -s"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), damaged, "it is left as it is");
         // Whoever reads the spool is told, too, behind the rows that hold.
         let read: Vec<_> = rows_of(&whole.spool).unwrap().collect();
         assert_eq!(read.len(), 2 + before + 1);
-        assert!(matches!(read.last(), Some(Err(SpoolError::Damaged { .. }))), "{read:?}");
+        assert!(matches!(read.last(), Some(Err(SpoolError::Damaged(_)))), "{read:?}");
         // As the message says: cut there, the rest is adopted.
         let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
         file.set_len(found.offset).unwrap();

@@ -173,6 +173,28 @@ async fn a_gap_in_the_spool_is_refused_and_nothing_is_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_damaged_chain_what_is_sealed_is_shipped_and_the_rest_waits_for_a_person() {
+    let place = Place::new().await;
+    let dir = place.chain(1, 2, 10);
+    let open = dir.open_segments().unwrap().remove(0);
+    let whole = std::fs::read(&open).unwrap();
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 1;
+    std::fs::write(&open, &damaged).unwrap();
+    let error = ship_chain(&place.parts, &dir, Micros(BEGIN)).await.unwrap_err();
+    assert!(
+        error.to_string().contains("damage and no torn tail") && !error.is_retryable(),
+        "{error}"
+    );
+    assert_eq!(place.verify().await.rows, 20, "what is sealed is in the store");
+    assert_eq!(std::fs::read(&open).unwrap(), damaged);
+    // Put right from a copy, all of it is shipped.
+    std::fs::write(&open, &whole).unwrap();
+    place.ship(&dir).await;
+    assert_eq!((place.verify().await.rows, dir.path.exists()), (30, false));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_segment_that_is_left_over_is_held_against_the_store_before_it_goes() {
     let place = Place::new().await;
     let dir = place.chain(1, 2, 10);
