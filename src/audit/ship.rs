@@ -64,21 +64,37 @@ pub async fn ship_chain(
     dir: &ChainDir,
     now: Micros,
 ) -> Result<Option<Shipped>, ShipError> {
-    let Some(_lock) = ship_lock(dir)? else { return Ok(None) };
+    let mut shipped = Shipped::default();
+    let is_held = ship_on(parts, dir, now, &mut shipped).await?;
+    Ok(is_held.then_some(shipped))
+}
+
+/// As [`ship_chain`]; adds what was shipped to `shipped`, also of what failed then. Says whether it was
+/// this one that shipped.
+///
+/// # Errors
+/// As [`ship_chain`].
+pub(super) async fn ship_on(
+    parts: &ShipParts,
+    dir: &ChainDir,
+    now: Micros,
+    shipped: &mut Shipped,
+) -> Result<bool, ShipError> {
+    let Some(_lock) = ship_lock(dir)? else { return Ok(false) };
     let noted = noted(parts, dir.chain).await?;
     let folder = dir.clone();
     let adopted = tokio::task::spawn_blocking(move || folder.try_adopt(now)).await?;
     if matches!(adopted, Ok(Some(_))) && noted.closing.is_none() {
         restore(parts, dir, noted.head.as_ref(), now).await?;
     }
-    let mut shipped = ship_sealed(parts, dir, noted.head.as_ref()).await?;
+    ship_sealed(parts, dir, noted.head.as_ref(), shipped).await?;
     // What of a damaged chain is sealed does not wait for a person.
     let adopted = adopted?;
     if let Some(_adopted) = adopted {
         close(parts, dir, &noted, now, ClosedBy::Adopter).await?;
         shipped.closed += u64::from(noted.closing.is_none());
     }
-    Ok(Some(shipped))
+    Ok(true)
 }
 
 /// Ships all of this process's own chain, whose last segment is sealed and which nobody writes any more, and
@@ -101,7 +117,8 @@ pub async fn finish_chain(
         return Ok(None);
     };
     let noted = noted(parts, dir.chain).await?;
-    let mut shipped = ship_sealed(parts, dir, noted.head.as_ref()).await?;
+    let mut shipped = Shipped::default();
+    ship_sealed(parts, dir, noted.head.as_ref(), &mut shipped).await?;
     if dir.open_segments()?.is_empty() {
         close(parts, dir, &noted, now, ClosedBy::Owner).await?;
         shipped.closed += u64::from(noted.closing.is_none());
@@ -140,11 +157,18 @@ fn ship_lock(dir: &ChainDir) -> Result<Option<DirLock>, ShipError> {
     }
 }
 
-/// What the registry knows of the chain; its opening is noted if it was not.
+/// What the registry knows of the chain; its opening is noted if it was not. A chain that is to be signed is
+/// signed by its own key alone: by another, or by none, it would never verify again.
 async fn noted(parts: &ShipParts, chain: ChainId) -> Result<Chain, ShipError> {
     let name = chain.to_string();
     if let Some(noted) = parts.registry.chain(&name).await? {
-        return Ok(noted);
+        let ours = parts.key.as_ref().map(ManifestKey::public);
+        return match noted.opening.signing_key {
+            Some(key) if noted.closing.is_none() && ours != Some(key) => {
+                Err(ShipError::OtherKey { noted: hex::encode(key), ours: ours.map(hex::encode) })
+            }
+            _ => Ok(noted),
+        };
     }
     let opening = ChainOpening {
         chain: name,
@@ -160,16 +184,16 @@ async fn ship_sealed(
     parts: &ShipParts,
     dir: &ChainDir,
     noted: Option<&ChainHead>,
-) -> Result<Shipped, ShipError> {
-    let mut shipped = Shipped::default();
+    shipped: &mut Shipped,
+) -> Result<(), ShipError> {
     let segments = dir.sealed()?;
     if segments.is_empty() {
-        return Ok(shipped);
+        return Ok(());
     }
     let mut position = catch_up(parts, dir.chain, Position::after(noted)).await?;
     for segment in segments {
         if segment.last >= position.first {
-            position = ship_segment(parts, &segment, position, &mut shipped).await?;
+            position = ship_segment(parts, &segment, position, shipped).await?;
         } else {
             look_covered(parts, &segment, &position).await?;
         }
@@ -178,7 +202,7 @@ async fn ship_sealed(
         removed.map_err(|error| failed(&segment.path, error))?;
     }
     clear_commits(parts.store.as_ref(), dir.chain, position.first).await?;
-    Ok(shipped)
+    Ok(())
 }
 
 /// Goes past the manifests that are in the store and not noted yet: their shipper died in between, or the

@@ -53,6 +53,18 @@ pub enum ShipError {
         /// The row that is next.
         expected: u64,
     },
+    /// The chain's manifests are signed by another key than this shipper has.
+    #[error(
+        "its opening notes that its manifests are signed by {noted}, but audit.signing_key_file {}; nothing of it \
+         is shipped or closed. Ship it with that key's file: `hilum audit ship --once`",
+        ours.as_ref().map_or_else(|| "names no key".to_owned(), |key| format!("holds {key}"))
+    )]
+    OtherKey {
+        /// The public key that the registry noted, in hexadecimal digits.
+        noted: String,
+        /// That of this shipper, if it has one.
+        ours: Option<String>,
+    },
     /// A chain that is not to be recovered.
     #[error("chain {chain} is not recovered: {problem}")]
     NotLost {

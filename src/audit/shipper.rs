@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::commit_objects::commits;
 use super::record::ChainId;
-use super::ship::{ShipParts, Shipped, finish_chain, ship_chain};
+use super::ship::{ShipParts, Shipped, finish_chain, ship_on};
 use super::ship_error::ShipError;
 use super::signing::ManifestKey;
 use super::spool::{ChainDir, chains, sealed_since, used_bytes};
@@ -113,14 +113,12 @@ impl Shipper {
         }
         let parts = self.parts().await?;
         for dir in dirs {
-            match ship_chain(&parts, &dir, self.now()).await {
-                Ok(shipped) => {
-                    let shipped = shipped.unwrap_or_default();
-                    self.metrics.shipped(shipped.rows, shipped.bytes);
-                    round.shipped.add(shipped);
-                }
-                Err(error) => round.failures.push((dir.chain, error)),
+            let mut shipped = Shipped::default();
+            if let Err(error) = ship_on(&parts, &dir, self.now(), &mut shipped).await {
+                round.failures.push((dir.chain, error));
             }
+            self.metrics.shipped(shipped.rows, shipped.bytes);
+            round.shipped.add(shipped);
             // What was cut off after a crash stays for a person and is nobody's to ship.
             round.left += usize::from(dir.segments().is_ok_and(|segments| !segments.is_empty()));
         }

@@ -28,7 +28,7 @@ const EXAMPLES: &str = "Examples:
   hilum audit replay images/ --model pneumonia
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 (verify) something is wrong, (show, export) with --find or
---audit-id nothing was found, (replay) something differs or no file was found.";
+--audit-id nothing was found, (replay) something differs, a version is not there or no file was found.";
 
 /// The record: read, ship and verify it
 #[derive(Debug, clap::Args)]

@@ -20,14 +20,14 @@ use crate::pipeline::ClassifyOptions;
 use crate::predict::{ImageAnswers, ImageOutcome, ImageQuestion, answer_images};
 
 /// Answer the images of a folder again, each by the version that the record names, and compare scores and
-/// decisions. Exit code 3: something differs.
+/// decisions. Exit code 3: something differs, or a version is not there any more.
 #[derive(Debug, clap::Args)]
 pub(super) struct Replay {
     /// The folder with the images; a row is found by its file's keyed hash
     #[arg(value_name = "DIR")]
     folder: PathBuf,
     /// How far a score may be from the recorded one
-    #[arg(long, value_name = "N", default_value_t = 1e-4)]
+    #[arg(long, value_name = "N", default_value_t = 1e-4, value_parser = tolerance)]
     tolerance: f64,
     /// Folder with <name>/<version>/ [models.directory]
     #[arg(long, value_name = "DIR")]
@@ -42,7 +42,12 @@ pub(super) struct Replay {
     output: Output,
 }
 
-/// A row whose answer is another today.
+fn tolerance(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
+    number.ok_or_else(|| "a number from 0 on is expected".to_owned())
+}
+
+/// A row whose answer is another today, or that cannot be answered.
 #[derive(Debug, Serialize)]
 struct Difference {
     audit_id: String,
@@ -59,9 +64,22 @@ struct Report {
     rows: usize,
     /// Rows whose file is in the folder.
     found: usize,
+    /// Rows whose version is not there; they are among the differences.
+    unanswered: usize,
     /// The largest distance of a score from the recorded one.
     largest: f64,
     differences: Vec<Difference>,
+}
+
+fn difference(
+    model: &ModelName,
+    version: ModelVersion,
+    (record, file): (Record, PathBuf),
+    problem: String,
+) -> Difference {
+    let (audit_id, row) = (record.audit_id.to_string(), record.row);
+    let (model, version) = (model.to_string(), version.to_string());
+    Difference { audit_id, row, model, version, file, problem }
 }
 
 impl Replay {
@@ -129,6 +147,15 @@ impl Replay {
         report: &mut Report,
     ) -> Result<(), ExitCode> {
         let model: ModelName = model.parse().map_err(|error| failed(exit::FAILED, &error))?;
+        let folder = &config.models.directory;
+        if !folder.join(model.as_str()).join(version.to_string()).is_dir() {
+            let problem = format!("{} has no such version", folder.display());
+            let lost =
+                rows.into_iter().map(|row| difference(&model, version, row, problem.clone()));
+            report.unanswered += lost.len();
+            report.differences.extend(lost);
+            return Ok(());
+        }
         let mut paths: Vec<PathBuf> = rows.iter().map(|(_, path)| path.clone()).collect();
         paths.sort();
         paths.dedup();
@@ -153,14 +180,7 @@ impl Replay {
                 |outcome| self.differs(&record, outcome, &answers, &mut report.largest),
             );
             if let Some(problem) = problem {
-                report.differences.push(Difference {
-                    audit_id: record.audit_id.to_string(),
-                    row: record.row,
-                    model: model.to_string(),
-                    version: version.to_string(),
-                    file,
-                    problem,
-                });
+                report.differences.push(difference(&model, version, (record, file), problem));
             }
         }
         Ok(())
@@ -214,11 +234,13 @@ impl Replay {
             );
         }
         println!(
-            "{} rows about images, {} of them in the folder; the largest distance of a score is {:.2e}; {} differ",
+            "{} rows about images, {} of them in the folder; the largest distance of a score is {:.2e}; {} differ, {} \
+             of them because their version is not there",
             report.rows,
             report.found,
             report.largest,
-            report.differences.len()
+            report.differences.len(),
+            report.unanswered
         );
         Ok(())
     }

@@ -52,6 +52,15 @@ impl Ship {
     }
 
     async fn ship(&self, config: &Config) -> Result<ExitCode, ExitCode> {
+        let spool = &config.audit.spool_dir;
+        if !spool.is_dir() && self.recover.is_empty() {
+            let said = format!("audit.spool_dir {}: there is no such folder", spool.display());
+            if self.is_once() {
+                return Err(failed(exit::FAILED, &said));
+            }
+            // The service beside it makes it, perhaps later.
+            tracing::warn!("{said}; waiting for it");
+        }
         let settings = app::shipper_settings(config).map_err(|e| failed(exit::USAGE, &e))?;
         // Nobody scrapes a sidecar; its log lines say what the service's metrics would.
         let metrics = Metrics::new().map_err(|error| failed(exit::FAILED, &error))?;
@@ -66,7 +75,7 @@ impl Ship {
         let on = |kind| signal(kind).map_err(|error| failed(exit::FAILED, &error));
         let (mut terminate, mut interrupt) =
             (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
-        tracing::info!(spool = %config.audit.spool_dir.display(), "shipping audit records");
+        tracing::info!(spool = %spool.display(), "shipping audit records");
         let stop = async {
             tokio::select! {
                 _ = terminate.recv() => {}

@@ -10,7 +10,11 @@ use std::process::ExitCode;
 use super::audit::{open_store, runtime};
 use super::audit_wanted::{Source, Wanted};
 use super::{Output, exit, failed};
-use crate::audit::{Export, ExportError, ExportFormat, Row, TABLE_HEAD, each_row, line, to_json};
+use crate::audit::{
+    CoverError, Export, ExportError, ExportFormat, ReadError, Row, TABLE_HEAD, each_row, line,
+    to_json,
+};
+use crate::store::StoreSettings;
 
 /// Show rows of the record: those of the store, then those still in the spool, the oldest first.
 #[derive(Debug, clap::Args)]
@@ -39,10 +43,25 @@ pub(super) fn rows(
     each: &mut dyn FnMut(Row) -> ControlFlow<()>,
 ) -> Result<(), ExitCode> {
     let Source { config, spool, filter, .. } = source;
+    let lacks_store = matches!(config.store.settings(), StoreSettings::Local { directory } if !directory.is_dir());
+    if !spool.is_dir() {
+        let said = format!("audit.spool_dir {}: there is no such folder", spool.display());
+        // Who reads the store alone has no spool; who names one means it.
+        if spool_only || source.names_spool || lacks_store {
+            return Err(failed(exit::FAILED, &said));
+        }
+        eprintln!("hilum: {said}; what is not shipped is not shown");
+    }
     runtime()?.block_on(async {
         let store = if spool_only { None } else { Some(open_store(config).await?) };
         let done = each_row(store.as_deref(), spool, filter, each).await;
-        done.map_err(|error| failed(exit::FAILED, &error))
+        done.map_err(|error| {
+            let is_store =
+                matches!(error, ReadError::Store(_) | ReadError::Cover(CoverError::Store(_)));
+            let hint =
+                if is_store { "; --spool-only reads what is still in the spool" } else { "" };
+            failed(exit::FAILED, &format!("{error}{hint}"))
+        })
     })
 }
 

@@ -54,6 +54,8 @@ pub(super) struct Wanted {
 pub(super) struct Source {
     pub config: Config,
     pub spool: PathBuf,
+    /// Whether the spool was named on the command line.
+    pub names_spool: bool,
     /// The keys' file, which may not be there.
     pub keys: PathBuf,
     pub filter: Filter,
@@ -94,6 +96,7 @@ impl Wanted {
             until: self.until,
             inputs,
         };
-        Ok(Source { config, spool, keys, filter })
+        let names_spool = self.spool.is_some();
+        Ok(Source { config, spool, names_spool, keys, filter })
     }
 }

@@ -9,6 +9,7 @@ mod error;
 mod key;
 mod local;
 mod s3;
+mod s3_error;
 mod s3_settings;
 
 use std::fmt::Debug;

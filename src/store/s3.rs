@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::operation::put_object::PutObjectOutput;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
@@ -22,6 +22,7 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
+use super::s3_error::{causes, status, told};
 use super::s3_settings::{LockMode, S3Settings};
 use super::{Keep, ObjectInfo, ObjectKey, ObjectStore, PAGE, StoreError, Written, aws};
 use crate::domain::Digest;
@@ -111,7 +112,23 @@ impl S3Store {
                 self.encrypted(key, head.as_ref().and_then(|head| head.server_side_encryption()))?;
                 Ok(Written::Before)
             }
-            Err(error) => Err(self.failed(key.as_str(), error)),
+            Err(error) => Err(self.not_put(key, keep, error).await),
+        }
+    }
+
+    /// Why an object was not written: a bucket that cannot lock says no more than "Invalid Request".
+    async fn not_put<E>(&self, key: &ObjectKey, keep: Keep, error: SdkError<E>) -> StoreError
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let locks = self.settings.lock.is_some() && keep == Keep::ForGood;
+        let told = self.failed(key.as_str(), error);
+        match told {
+            StoreError::Refused { .. } if locks => match self.examine().await {
+                Err(cause @ StoreError::Refused { .. }) => cause,
+                _ => told,
+            },
+            told => told,
         }
     }
 
@@ -206,7 +223,7 @@ impl S3Store {
         let body = tokio::time::timeout(self.settings.timing.whole, get.body.collect()).await;
         let reason = match body {
             Ok(Ok(content)) => return Ok(content.into_bytes()),
-            Ok(Err(error)) => DisplayErrorContext(error).to_string(),
+            Ok(Err(error)) => causes(&self.settings, &error),
             Err(_) => "the content took too long".to_owned(),
         };
         Err(StoreError::Unavailable { key: self.shown(key.as_str()), reason })
@@ -272,48 +289,17 @@ impl S3Store {
         if enabled {
             return Ok(());
         }
-        Err(missing("the bucket has no Object Lock; enable it, or set store.object_lock = \"off\""))
+        Err(missing(
+            "store.object_lock wants objects locked, but the bucket has no Object Lock; enable it for the \
+             bucket, or set store.object_lock = \"off\"",
+        ))
     }
 
-    /// An error of the SDK in our words.
     fn failed<E>(&self, key: &str, error: SdkError<E>) -> StoreError
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let key = self.shown(key);
-        let code = error.code().unwrap_or_default().to_owned();
-        let status = status(&error);
-        let reason = match (&error, status) {
-            (SdkError::ServiceError(_), Some(status)) => {
-                let said = error.message().unwrap_or("no message");
-                format!("{status} {code}: {said}")
-            }
-            _ => DisplayErrorContext(&error).to_string(),
-        };
-        match &error {
-            SdkError::ServiceError(_) | SdkError::ResponseError(_) => match status {
-                Some(401 | 403) => StoreError::Denied { key, reason },
-                Some(408 | 409 | 425 | 429 | 500..=599) | None => {
-                    StoreError::Unavailable { key, reason }
-                }
-                // The body broke on its way; what arrived did not have the digest that was sent.
-                Some(400)
-                    if matches!(
-                        code.as_str(),
-                        "BadDigest" | "RequestTimeout" | "IncompleteBody"
-                    ) =>
-                {
-                    StoreError::Unavailable { key, reason }
-                }
-                Some(_) => StoreError::Refused { key, reason },
-            },
-            SdkError::DispatchFailure(failure) if !failure.is_io() && !failure.is_timeout() => {
-                // The chain found no credentials, or an address that is none.
-                StoreError::Denied { key, reason }
-            }
-            SdkError::ConstructionFailure(_) => StoreError::Refused { key, reason },
-            _ => StoreError::Unavailable { key, reason },
-        }
+        told(&self.settings, self.shown(key), &error)
     }
 }
 
@@ -361,11 +347,6 @@ impl ObjectStore for S3Store {
     fn place(&self) -> String {
         self.shown("")
     }
-}
-
-/// The status of the answer, if one came.
-fn status<E>(error: &SdkError<E>) -> Option<u16> {
-    error.raw_response().map(|response| response.status().as_u16())
 }
 
 fn length(bytes: Option<i64>) -> u64 {

@@ -4,6 +4,7 @@
 mod reading;
 mod shippers;
 mod tampering;
+mod telling;
 mod verifying;
 
 use std::path::{Path, PathBuf};
