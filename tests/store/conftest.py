@@ -86,6 +86,24 @@ def suites_run(suites: Path):
     return run
 
 
+@pytest.fixture(scope="session")
+def sample(suites_run, tmp_path_factory) -> Path:
+    """Three chains of three manifests in a folder, with their registry."""
+    folder = tmp_path_factory.mktemp("sample")
+    suites_run("shipping::reading::a_sample_of_the_record_is_whole", HILUM_TEST_SAMPLE=str(folder))
+    return folder
+
+
+@pytest.fixture
+def copy(sample, tmp_path) -> Path:
+    """The sample to do things to."""
+    shutil.copytree(sample / "store", tmp_path / "store")
+    # The registry as it is on disk, its log of writes included.
+    for file in sample.glob("registry.db*"):
+        shutil.copy(file, tmp_path / file.name)
+    return tmp_path
+
+
 @pytest.fixture
 def rust(suites: Path, tmp_path: Path):
     """Runs one Rust test with a configuration and says what it said."""

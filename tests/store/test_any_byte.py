@@ -1,0 +1,88 @@
+"""Single bytes of what services wrote, changed one at a time: both verifiers say the same of each."""
+
+import json
+import os
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+from independent import Verifier
+from test_shipping import Site
+from verdicts import asked, forge, ours
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory) -> Path:
+    """What services left in a folder: a chain that ended, and one of a killed process, in part as commits."""
+    folder = tmp_path_factory.mktemp("live")
+    store = f"[store]\ndirectory = {json.dumps(str(folder / 'store'))}\n"
+    site = Site(folder, store, durability="store", seal_age="1h", seal_bytes=65536, commit_timeout="60s")
+    server = site.serve()
+    site.ask(server, 20)
+    assert server.stop() == 0
+    server = site.serve()
+    while not server.metric("hilum_audit_shipped_rows_total"):
+        site.ask(server, 20)
+    site.ask(server, 5)
+    server.process.kill()
+    server.process.wait()
+    return folder
+
+
+def objects(store: Path) -> dict[str, list[Path]]:
+    """The objects of a store by their kind."""
+    kinds = {"manifests": "_chain/*/*", "files": "model=*/dt=*/*", "commits": "_commit/*/*"}
+    return {kind: sorted(store.glob(f"audit/{pattern}")) for kind, pattern in kinds.items()}
+
+
+@pytest.mark.parametrize("setting", ["registry", "signatures", "neither"])
+def test_both_say_the_same_of_any_byte(live, tmp_path, setting) -> None:
+    """One bit of one byte of one object at a time: 60 times, or as often as HILUM_FLIPS says."""
+    shutil.copytree(live / "store", tmp_path / "store")
+    for file in live.glob("registry.db*"):
+        shutil.copy(file, tmp_path / file.name)
+    if setting == "neither":
+        forge(tmp_path / "store", lambda _: None, None)
+    registry = tmp_path / "registry.db" if setting == "registry" else None
+    arguments = [] if registry else ["--without-registry"]
+
+    def verdicts() -> tuple[int, int]:
+        found = Verifier(tmp_path / "store", registry).run()
+        return asked(tmp_path, *arguments).returncode, 3 if found else 0
+
+    assert verdicts() == (0, 0)
+    kinds = objects(tmp_path / "store")
+    assert all(kinds.values()), kinds
+    seed = int(os.environ.get("HILUM_SEED") or random.randrange(1 << 32))
+    chosen, found = random.Random(seed), dict.fromkeys(kinds, 0)
+    for _ in range(int(os.environ.get("HILUM_FLIPS", "60"))):
+        kind = chosen.choice(list(kinds))
+        path = chosen.choice(kinds[kind])
+        content = path.read_bytes()
+        at, bit = chosen.randrange(len(content)), chosen.randrange(8)
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :])
+        by_ours, by_the_other = verdicts()
+        path.write_bytes(content)
+        assert by_ours == by_the_other, f"bit {bit} of byte {at} of {path}; HILUM_SEED={seed}"
+        found[kind] += by_ours == 3
+    assert all(found.values()), found
+    assert verdicts() == (0, 0)
+
+
+@pytest.mark.parametrize("setting", ["registry", "signatures"])
+def test_both_find_any_byte_of_a_commit_that_is_all_there_is(live, tmp_path, setting) -> None:
+    """Each byte of the frames' heads, of header and seal, and some of the rows, by turns."""
+    shutil.copytree(live / "store", tmp_path / "store")
+    for file in live.glob("registry.db*"):
+        shutil.copy(file, tmp_path / file.name)
+    registry = tmp_path / "registry.db" if setting == "registry" else None
+    path = max(objects(tmp_path / "store")["commits"], key=lambda path: int(path.name.split("-")[0]))
+    content = path.read_bytes()
+    chosen = random.Random(len(content))
+    places = {*range(12), *range(len(content) - 12, len(content)), *chosen.sample(range(len(content)), 40)}
+    for at in sorted(places):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1 << chosen.randrange(8)]) + content[at + 1 :])
+        assert Verifier(tmp_path / "store", registry).run(), at
+        if at % 4 == 0:
+            ours(tmp_path, 3, *([] if registry else ["--without-registry"]))
