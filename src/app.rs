@@ -147,7 +147,7 @@ impl App {
         let Core { pipeline, readiness, shutdown, clock, metrics } = core;
         let (catalog, audit) = (pipeline.catalog().clone(), pipeline.audit().clone());
         let traces = Traces::new(&trace_settings(config), &metrics, Arc::clone(&clock))?;
-        let shipper = audit::ship(config, &clock, &metrics)?;
+        let shipper = audit::ship(config, &audit, &clock, &metrics)?;
         let memory = SharedMemory::new(config.server.shared_memory_callers());
         let kept = images::repeats(config);
         let repeats = Idempotency::new(kept, Arc::clone(&clock));

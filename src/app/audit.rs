@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use crate::audit::{
-    Audit, AuditSettings, AuditStartError, Durability, ManifestKey, ShipBy, ShipThread,
-    ShipperSettings, SigningError,
+    Audit, AuditSettings, AuditStartError, ChainDir, ChainId, Durability, ManifestKey,
+    OpeningSettings, ShipBy, ShipThread, ShipperSettings, SigningError,
 };
 use crate::config::Config;
 use crate::lifecycle::{Clock, Readiness};
@@ -70,17 +70,45 @@ pub fn shipper_settings(config: &Config) -> Result<ShipperSettings, ShipStartErr
     })
 }
 
-/// Begins to ship, if that is this process's business.
+/// Begins to ship; where a sidecar does that, to note that the chain begins.
 pub(super) fn ship(
     config: &Config,
+    audit: &Audit,
     clock: &Arc<dyn Clock>,
     metrics: &Metrics,
 ) -> Result<Option<ShipThread>, ShipStartError> {
     match config.audit.shipper {
-        ShipBy::Sidecar => Ok(None),
         ShipBy::Process => {
             let settings = shipper_settings(config)?;
             Ok(Some(ShipThread::start(settings, Arc::clone(clock), metrics.audit())?))
         }
+        ShipBy::Sidecar => {
+            let settings = audit.chain().and_then(|chain| opening_settings(config, chain));
+            let started = settings.map(|settings| ShipThread::note(settings, Arc::clone(clock)));
+            Ok(started.transpose()?)
+        }
     }
+}
+
+/// What a service that does not ship knows of its chain's beginning. Files that only the sidecar may have are told and
+/// done without.
+fn opening_settings(config: &Config, chain: ChainId) -> Option<OpeningSettings> {
+    let audit = &config.audit;
+    let registry = config.registry.settings().inspect_err(|error| {
+        tracing::warn!(%chain, %error, "the chain's opening is left to the sidecar");
+    });
+    let key = audit.signing_key_file.as_deref().and_then(|file| {
+        let told = |error: &SigningError| {
+            tracing::warn!(%chain, %error, "the chain's opening is noted without its key");
+        };
+        ManifestKey::read(file).inspect_err(told).ok()
+    });
+    Some(OpeningSettings {
+        chain,
+        folder: ChainDir::of(&audit.spool_dir, chain).path,
+        registry: registry.ok()?,
+        key,
+        interval: audit.ship_interval,
+        max_backoff: audit.ship_max_backoff,
+    })
 }

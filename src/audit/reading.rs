@@ -1,11 +1,13 @@
-//! Rows out of the store and the spool, each once.
+//! Rows out of the store and the spool, each once, the oldest first.
 //!
 //! A file's key says model, day, chain and numbers, so that only files are read that may hold what is wanted.
-//! What has been shipped and is still in the spool is read from the store; between the two come commits of
-//! which there are no files yet.
-//! This file must never hold more than one file of rows.
+//! Time never goes back within a chain: its files, then its commits of which there are no files yet, then what
+//! is still in the spool are in their order, and chains are merged by time. What has been shipped and is still
+//! in the spool is read from the store.
+//! This file must never hold more of a chain than the files of one segment.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -13,9 +15,10 @@ use super::commit_objects::{CommitObject, CoverError, MAX_COMMIT, commit_rows, c
 use super::manifest::FILES;
 use super::parquet_read::{self, ParquetReadError};
 use super::record::{ChainId, Row};
-use super::segment::SegmentError;
+use super::segment::{SegmentError, SegmentReader};
 use super::show::Filter;
-use super::spool::{SpoolError, rows_of};
+use super::spool::{ChainDir, SpoolError, chains};
+use super::time::Micros;
 use crate::store::{ObjectKey, ObjectStore, StoreError, list_all};
 
 /// Bytes of a file of rows at most.
@@ -80,26 +83,29 @@ impl RowFile {
         })
     }
 
-    /// Hands its rows that are wanted to `each`; says whether there was one, and whether it has enough.
+    /// Its rows that are wanted and `fresh`.
     async fn rows(
         &self,
         store: &dyn ObjectStore,
         filter: &Filter,
         fresh: impl Fn(&Row) -> bool,
-        each: Each<'_>,
-    ) -> Result<(bool, ControlFlow<()>), ReadError> {
+    ) -> Result<Vec<Row>, ReadError> {
         let bytes = store.get(&self.key, MAX_FILE).await?;
-        let (mut found, mut enough) = (false, ControlFlow::Continue(()));
+        let mut rows = Vec::new();
         let read = parquet_read::rows(bytes, |row| {
-            if enough.is_continue() && filter.admits(&row.record) && fresh(&row) {
-                found = true;
-                enough = each(row);
+            if filter.admits(&row.record) && fresh(&row) {
+                rows.push(row);
             }
             Ok(())
         });
         let failed = |error| ReadError::File { key: self.key.to_string(), error };
         read.map_err(failed)?;
-        Ok((found, enough))
+        Ok(rows)
+    }
+
+    /// No row of it is older.
+    fn begins(&self) -> Micros {
+        self.date.parse().unwrap_or(Micros(i64::MIN))
     }
 
     fn may_hold(&self, filter: &Filter) -> bool {
@@ -125,9 +131,8 @@ impl Parts {
     }
 }
 
-/// Hands every row that is wanted to `each`: those of the store by day and chain, first out of files, then out
-/// of commits that have no file yet, then those of the spool that are not in the store. It reads files where it
-/// is called, so no request may wait for that thread.
+/// Hands every row that is wanted to `each`, the oldest first: of the store, then those of the spool that are
+/// not in the store. It reads files where it is called, so no request may wait for that thread.
 ///
 /// # Errors
 /// [`ReadError`]; what was handed out before it holds.
@@ -138,66 +143,206 @@ pub async fn each_row(
     each: Each<'_>,
 ) -> Result<(), ReadError> {
     // Its files are opened before the store is listed: what is shipped meanwhile is still read.
-    let waiting = rows_of(spool)?;
-    let (mut files, mut waits, mut committed) = (Vec::new(), Vec::new(), Parts::default());
+    let mut all: BTreeMap<ChainId, ChainRows> = BTreeMap::new();
+    for dir in chains(spool)? {
+        all.entry(dir.chain).or_default().spool = Some(Box::new(waiting(&dir)?));
+    }
+    let (mut files, mut committed) = (Vec::new(), Parts::default());
     if let Some(store) = store {
         // Commits before files: one that goes away in between is in a file then.
-        waits = commits(store, None).await?;
+        let mut waits = commits(store, None).await?;
         let next = covered(store, &waits).await?;
         waits.retain(|it| it.last >= next.get(&it.chain).copied().unwrap_or_default());
         files = listed(store, filter).await?;
-    }
-    if let Some(id) = filter.audit_id {
-        // The rows of a request lie in one file, of the day that its number says or one nearby.
-        let day = id.made().date();
-        files.sort_by_key(|file| file.date != day);
+        for commit in waits {
+            committed.add(&commit);
+            all.entry(commit.chain).or_default().commits.push_back(commit);
+        }
     }
     let shipped = Shipped::of(&files);
-    if let Some(store) = store {
-        for file in files.iter().filter(|file| file.may_hold(filter)) {
-            let (found, enough) = file.rows(store, filter, |_| true, each).await?;
-            if enough.is_break() || (found && filter.audit_id.is_some()) {
+    let mut wanted: Vec<&RowFile> = files.iter().filter(|file| file.may_hold(filter)).collect();
+    if let (Some(store), Some(id)) = (store, filter.audit_id) {
+        // The rows of a request lie in one file, of the day that its number says or one nearby.
+        let day = id.made().date();
+        wanted.sort_by_key(|file| file.date != day);
+        for file in wanted.drain(..) {
+            let rows = file.rows(store, filter, |_| true).await?;
+            if !rows.is_empty() {
+                let _ = rows.into_iter().try_for_each(each);
                 return Ok(());
             }
         }
-        let mut gone = Parts::default();
-        for commit in &waits {
-            committed.add(commit);
+    }
+    wanted.sort_by_key(|file| (file.chain, file.first));
+    for file in wanted {
+        let of = all.entry(file.chain).or_default();
+        match of.segments.back_mut() {
+            Some((last, files)) if file.first <= *last => {
+                *last = file.last.max(*last);
+                files.push(file.clone());
+            }
+            _ => of.segments.push_back((file.last, vec![file.clone()])),
+        }
+    }
+    Merge { store, filter, shipped, committed }.run(all, each).await
+}
+
+/// What is still to be read of a chain.
+#[derive(Default)]
+struct ChainRows {
+    /// Files whose numbers overlap, with the last of these: those of one segment, by rising number.
+    segments: VecDeque<(u64, Vec<RowFile>)>,
+    commits: VecDeque<CommitObject>,
+    spool: Option<Box<dyn Iterator<Item = Result<Row, SpoolError>>>>,
+    /// What was read and is wanted.
+    ready: VecDeque<Row>,
+}
+
+impl ChainRows {
+    /// No row of it is older.
+    fn begins(&self) -> Micros {
+        let first = self.segments.front().map(|(_, files)| files.iter().map(RowFile::begins).min());
+        first.flatten().unwrap_or(Micros(i64::MIN))
+    }
+}
+
+/// The rows of a chain's folder; of a segment that is still written, those that are whole. A segment that was
+/// shipped and removed meanwhile is passed over.
+fn waiting(
+    dir: &ChainDir,
+) -> Result<impl Iterator<Item = Result<Row, SpoolError>> + use<>, SpoolError> {
+    let open: Vec<_> = dir.open_segments()?;
+    let mut segments = Vec::new();
+    for path in dir.segments()? {
+        let is_open = open.contains(&path);
+        match SegmentReader::open(&path) {
+            Ok(reader) => segments.push((is_open, Ok(reader))),
+            Err(_) if is_open || !path.exists() => {}
+            Err(error) => segments.push((is_open, Err(error))),
+        }
+    }
+    Ok(segments.into_iter().flat_map(|(is_open, reader)| {
+        let (reader, error) = match reader {
+            Ok(reader) => (Some(reader), None),
+            Err(error) => (None, Some(Err(error.into()))),
+        };
+        let rows = reader.into_iter().flatten().map(|row| Ok(row?.row));
+        // A row that is being written is not there yet.
+        error.into_iter().chain(rows.filter(move |row| !is_open || row.is_ok()))
+    }))
+}
+
+/// Chains that are merged by time.
+struct Merge<'a> {
+    store: Option<&'a dyn ObjectStore>,
+    filter: &'a Filter,
+    shipped: Shipped<'a>,
+    committed: Parts,
+}
+
+impl Merge<'_> {
+    async fn run(
+        &self,
+        chains: BTreeMap<ChainId, ChainRows>,
+        each: Each<'_>,
+    ) -> Result<(), ReadError> {
+        let mut later: Vec<ChainRows> = chains.into_values().collect();
+        later.sort_by_key(|chain| Reverse(chain.begins()));
+        let mut open: Vec<ChainRows> = Vec::new();
+        let mut next: BinaryHeap<Reverse<(Micros, ChainId, u64, usize)>> = BinaryHeap::new();
+        let place =
+            |row: &Row, at: usize| Reverse((row.record.ts, row.link.chain, row.link.seq, at));
+        loop {
+            // A chain is begun when it may have the next row, not before.
+            let now = next.peek().map(|Reverse((ts, ..))| *ts);
+            if let Some(mut chain) =
+                later.pop_if(|chain| now.is_none_or(|now: Micros| chain.begins() <= now))
+            {
+                self.fill(&mut chain).await?;
+                next.extend(chain.ready.front().map(|row| place(row, open.len())));
+                open.push(chain);
+                continue;
+            }
+            let Some(Reverse((.., at))) = next.pop() else { return Ok(()) };
+            let Some(chain) = open.get_mut(at) else { return Ok(()) };
+            if let Some(row) = chain.ready.pop_front()
+                && each(row).is_break()
+            {
+                return Ok(());
+            }
+            self.fill(chain).await?;
+            next.extend(chain.ready.front().map(|row| place(row, at)));
+        }
+    }
+
+    /// Reads on in a chain until something is wanted, or to its end.
+    async fn fill(&self, chain: &mut ChainRows) -> Result<(), ReadError> {
+        while chain.ready.is_empty() {
+            if let Some(store) = self.store
+                && let Some((_, files)) = chain.segments.pop_front()
+            {
+                let mut rows = Vec::new();
+                for file in files {
+                    rows.append(&mut file.rows(store, self.filter, |_| true).await?);
+                }
+                rows.sort_by_key(|row| (row.record.ts, row.link.chain, row.link.seq));
+                chain.ready = rows.into();
+            } else if let Some(store) = self.store
+                && let Some(commit) = chain.commits.pop_front()
+            {
+                chain.ready = self.committed(store, commit, &mut chain.commits).await?.into();
+            } else if let Some(row) = chain.spool.as_mut().and_then(Iterator::next) {
+                let row = row?;
+                let (of, seq) = (row.link.chain, row.link.seq);
+                let known = self.shipped.has(&row) || self.committed.overlaps(of, seq, seq);
+                chain
+                    .ready
+                    .extend(Some(row).filter(|row| !known && self.filter.admits(&row.record)));
+            } else {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows of a commit that are in no file; where it was shipped and removed meanwhile, those of the files
+    /// that it and the `others` which went the same way have become.
+    async fn committed(
+        &self,
+        store: &dyn ObjectStore,
+        commit: CommitObject,
+        others: &mut VecDeque<CommitObject>,
+    ) -> Result<Vec<Row>, ReadError> {
+        let (mut gone, mut rows) = (Parts::default(), Vec::new());
+        let mut next = Some(commit);
+        while let Some(commit) = next {
             let content = match store.get(&commit.key, MAX_COMMIT).await {
                 Err(StoreError::NotFound { .. }) => {
-                    gone.add(commit);
+                    gone.add(&commit);
+                    next = others.pop_front();
                     continue;
                 }
                 content => content?,
             };
-            for stored in commit_rows(commit, content).map_err(ReadError::Commit)? {
-                let wanted = !shipped.has(&stored.row) && filter.admits(&stored.row.record);
-                if wanted && each(stored.row).is_break() {
-                    return Ok(());
-                }
+            let read = commit_rows(&commit, content).map_err(ReadError::Commit)?;
+            let fresh = |row: &Row| !self.shipped.has(row) && self.filter.admits(&row.record);
+            rows.extend(read.into_iter().map(|stored| stored.row).filter(fresh));
+            break;
+        }
+        if !gone.0.is_empty() {
+            let later = listed(store, self.filter).await?;
+            for file in later.iter().filter(|file| gone.overlaps(file.chain, file.first, file.last))
+            {
+                let fresh = |row: &Row| {
+                    let seq = row.link.seq;
+                    gone.overlaps(row.link.chain, seq, seq) && !self.shipped.has(row)
+                };
+                rows.append(&mut file.rows(store, self.filter, fresh).await?);
             }
+            rows.sort_by_key(|row| (row.record.ts, row.link.seq));
         }
-        // What was shipped while we read.
-        let later = if gone.0.is_empty() { Vec::new() } else { listed(store, filter).await? };
-        for file in later.iter().filter(|file| gone.overlaps(file.chain, file.first, file.last)) {
-            let fresh = |row: &Row| {
-                let seq = row.link.seq;
-                gone.overlaps(row.link.chain, seq, seq) && !shipped.has(row)
-            };
-            if file.rows(store, filter, fresh, each).await?.1.is_break() {
-                return Ok(());
-            }
-        }
+        Ok(rows)
     }
-    for row in waiting {
-        let row = row?;
-        let seq = row.link.seq;
-        let known = shipped.has(&row) || committed.overlaps(row.link.chain, seq, seq);
-        if !known && filter.admits(&row.record) && each(row).is_break() {
-            return Ok(());
-        }
-    }
-    Ok(())
 }
 
 /// The numbers that files of rows hold, by model, day and chain.

@@ -16,6 +16,7 @@ use super::commit_objects::clear_commits;
 use super::lock::DirLock;
 use super::manifest::{MAX_MANIFEST, Manifest};
 use super::merkle::MerkleTree;
+use super::opening::opening;
 use super::pack::{Packed, PackedFile, Position, pack, sealed_hash};
 use super::parquet_read;
 use super::record::ChainId;
@@ -25,7 +26,7 @@ use super::signing::ManifestKey;
 use super::spool::{ChainDir, SHIP_LOCK, SealedSegment};
 use super::time::Micros;
 use crate::domain::Digest;
-use crate::registry::{Chain, ChainClosing, ChainHead, ChainOpening, ClosedBy, Registry};
+use crate::registry::{Chain, ChainClosing, ChainHead, ClosedBy, Registry};
 use crate::store::{Keep, ObjectKey, ObjectStore, StoreError, Written};
 
 /// What a shipper works with.
@@ -161,23 +162,21 @@ fn ship_lock(dir: &ChainDir) -> Result<Option<DirLock>, ShipError> {
 /// signed by its own key alone: by another, or by none, it would never verify again.
 async fn noted(parts: &ShipParts, chain: ChainId) -> Result<Chain, ShipError> {
     let name = chain.to_string();
-    if let Some(noted) = parts.registry.chain(&name).await? {
-        let ours = parts.key.as_ref().map(ManifestKey::public);
-        return match noted.opening.signing_key {
-            Some(key) if noted.closing.is_none() && ours != Some(key) => {
-                Err(ShipError::OtherKey { noted: hex::encode(key), ours: ours.map(hex::encode) })
-            }
-            _ => Ok(noted),
-        };
+    let opening = opening(chain, parts.key.as_ref());
+    let mut noted = parts.registry.chain(&name).await?;
+    // A service that does not ship knows no key, perhaps: it is noted before the first manifest.
+    if noted.as_ref().is_none_or(|it| it.opening.signing_key.is_none() && it.head.is_none()) {
+        parts.registry.open_chain(&opening).await?;
+        noted = parts.registry.chain(&name).await?;
     }
-    let opening = ChainOpening {
-        chain: name,
-        opened_at: chain.made().0,
-        software: env!("CARGO_PKG_VERSION").to_owned(),
-        signing_key: parts.key.as_ref().map(ManifestKey::public),
-    };
-    parts.registry.open_chain(&opening).await?;
-    Ok(Chain { opening, head: None, closing: None })
+    let noted = noted.unwrap_or(Chain { opening: opening.clone(), head: None, closing: None });
+    match noted.opening.signing_key {
+        Some(key) if noted.closing.is_none() && opening.signing_key != Some(key) => {
+            let ours = opening.signing_key.map(hex::encode);
+            Err(ShipError::OtherKey { noted: hex::encode(key), ours })
+        }
+        _ => Ok(noted),
+    }
 }
 
 async fn ship_sealed(

@@ -1,7 +1,8 @@
 //! The shipper inside the service: a thread of its own, so that files and the packing of segments hold no
 //! request up.
 //!
-//! It begins with the service and ends after it, when the last segment is sealed.
+//! It begins with the service and ends after it, when the last segment is sealed. Where a sidecar ships, it does no
+//! more than to note the chain's beginning.
 //! This file must never wait beyond what it was given.
 
 use std::io;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::opening::{Opening, OpeningSettings};
 use super::record::ChainId;
 use super::shipper::{Shipper, ShipperSettings};
 use crate::lifecycle::Clock;
@@ -37,7 +39,6 @@ impl ShipThread {
         metrics: AuditMetrics,
     ) -> io::Result<Self> {
         let (end, told) = oneshot::channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut shipper = Shipper::new(settings, clock, metrics);
         let work = async move {
             let mut what = None;
@@ -56,6 +57,37 @@ impl ShipThread {
                 }
             }
         };
+        Self::of(end, work)
+    }
+
+    /// Begins to note a chain's opening, for a service whose records a sidecar ships.
+    ///
+    /// # Errors
+    /// No thread, or no timer.
+    pub fn note(settings: OpeningSettings, clock: Arc<dyn Clock>) -> io::Result<Self> {
+        let (end, mut told) = oneshot::channel::<End>();
+        let mut opening = Opening::new(settings);
+        let work = async move {
+            let early = tokio::select! {
+                what = &mut told => Some(what),
+                () = opening.note() => None,
+            };
+            let what = match early {
+                Some(what) => what,
+                None => told.await,
+            };
+            if let Some((_, within)) = what.ok().flatten() {
+                let _ = tokio::time::timeout(within, opening.end(clock.as_ref())).await;
+            }
+        };
+        Self::of(end, work)
+    }
+
+    fn of(
+        end: oneshot::Sender<End>,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new().name("ship".to_owned()).spawn(move || {
             runtime.block_on(work);
             // A call that was cut off must not hold the end up.

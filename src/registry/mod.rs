@@ -42,7 +42,8 @@ pub trait Registry: Debug + Send + Sync + 'static {
     /// What the database says.
     fn migration_status(&self) -> BoxFuture<'_, Result<MigrationStatus, RegistryError>>;
 
-    /// Notes that a chain begins. The first opening stays.
+    /// Notes that a chain begins. The first opening stays; a key is added to one without, as long as the chain
+    /// has neither a head nor an end.
     ///
     /// # Errors
     /// [`RegistryError::Conflict`] if it began at another time, or what the database says.

@@ -7,8 +7,12 @@
 use super::{Chain, ChainClosing, ChainHead, ChainOpening, ClosedBy, RegistryError};
 use crate::domain::Digest;
 
+/// The first words stay; a key comes later only where there was none, and nothing was signed yet.
 pub(super) const OPEN: &str = "INSERT INTO audit_chains (chain, opened_at, software, signing_key) \
-     VALUES ($1, $2, $3, $4) ON CONFLICT (chain) DO NOTHING";
+     VALUES ($1, $2, $3, $4) ON CONFLICT (chain) DO UPDATE SET signing_key = excluded.signing_key \
+     WHERE audit_chains.signing_key IS NULL AND excluded.signing_key IS NOT NULL \
+     AND audit_chains.opened_at = excluded.opened_at \
+     AND audit_chains.head_manifest IS NULL AND audit_chains.closed_at IS NULL";
 
 /// Only forward, and not past the end.
 pub(super) const ADVANCE: &str = "UPDATE audit_chains SET head_manifest = $2, manifest_sha256 = $3, \

@@ -54,6 +54,10 @@ impl Server {
         if let Some(own) = &own {
             config.audit.spool_dir = own.path().join("spool");
         }
+        if config.registry.url == Config::default().registry.url {
+            let file = config.audit.spool_dir.join("registry.db");
+            config.registry.url = format!("sqlite:{}", file.display());
+        }
         let spool = config.audit.spool_dir.clone();
         let (signal, receiver) = watch::channel(0_u32);
         let (addresses, bound) = std::sync::mpsc::channel();

@@ -29,7 +29,9 @@ impl Process {
     pub fn start_as(mut command: Command, keys: &[(&str, &str)]) -> Self {
         command.current_dir(root()).stderr(Stdio::piped());
         let spool = tempfile::tempdir().unwrap();
+        let registry = format!("sqlite:{}", spool.path().join("registry.db").display());
         let own = [
+            ("REGISTRY__URL", registry.as_str()),
             ("SERVER__HTTP_ADDRESS", "127.0.0.1:0"),
             ("SERVER__GRPC_ADDRESS", "127.0.0.1:0"),
             ("SERVER__METRICS_ADDRESS", "127.0.0.1:0"),

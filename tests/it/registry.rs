@@ -76,6 +76,24 @@ async fn chains_begin_once(registry: &dyn Registry) {
     let unsigned = ChainOpening { signing_key: None, opened_at: -1, ..opening("unsigned") };
     registry.open_chain(&unsigned).await.unwrap();
     assert_eq!(registry.chain("unsigned").await.unwrap().unwrap().opening, unsigned);
+    // A key may come before the first head, and not afterwards; nor does one go or change.
+    let keyed = |key| ChainOpening { signing_key: key, ..unsigned.clone() };
+    for (key, noted) in [
+        (None, None),
+        (Some([7; 32]), Some([7; 32])),
+        (Some([8; 32]), Some([7; 32])),
+        (None, Some([7; 32])),
+    ] {
+        registry.open_chain(&keyed(key)).await.unwrap();
+        let opening = registry.chain("unsigned").await.unwrap().unwrap().opening;
+        assert_eq!((opening.signing_key, opening.software.as_str()), (noted, "0.1.0"));
+    }
+    let headed = ChainOpening { chain: "headed".to_owned(), ..unsigned.clone() };
+    registry.open_chain(&headed).await.unwrap();
+    registry.advance_chain("headed", &head(0, 1)).await.unwrap();
+    let late = ChainOpening { signing_key: Some([7; 32]), ..headed.clone() };
+    registry.open_chain(&late).await.unwrap();
+    assert_eq!(registry.chain("headed").await.unwrap().unwrap().opening, headed);
 }
 
 async fn heads_move_forward_only(registry: &dyn Registry) {

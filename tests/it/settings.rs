@@ -32,6 +32,8 @@ impl Logged {
         command.env("HILUM__TELEMETRY__LOG_FORMAT", "json");
         command.env("HILUM__AUDIT__SPOOL_DIR", env!("CARGO_TARGET_TMPDIR"));
         command.env("HILUM__AUDIT__SHIPPER", "sidecar");
+        let registry = concat!("sqlite:", env!("CARGO_TARGET_TMPDIR"), "/settings.db");
+        command.env("HILUM__REGISTRY__URL", registry);
         let mut child = command.spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, lines) = mpsc::channel();

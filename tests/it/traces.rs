@@ -312,6 +312,7 @@ async fn logs_of_a_call(format: &str, collector: SocketAddr) -> Vec<String> {
         .env("HILUM__SERVER__DRAIN_GRACE", "10ms")
         .env("HILUM__AUDIT__SPOOL_DIR", env!("CARGO_TARGET_TMPDIR"))
         .env("HILUM__AUDIT__SHIPPER", "sidecar")
+        .env("HILUM__REGISTRY__URL", concat!("sqlite:", env!("CARGO_TARGET_TMPDIR"), "/traces.db"))
         .env("HILUM__TELEMETRY__LOG_FORMAT", format)
         .env("HILUM__TELEMETRY__LOG_FILTER", "info,hilum=debug")
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{collector}"))

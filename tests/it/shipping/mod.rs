@@ -1,6 +1,7 @@
 //! From a spool to the store and back: what is shipped verifies, a shipper may die at any call, and what was
 //! tampered with is found and named.
 
+mod opening;
 mod reading;
 mod shippers;
 mod tampering;

@@ -70,6 +70,35 @@ async fn each_row_is_read_once_wherever_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_oldest_come_first_over_models_chains_days_and_places() {
+    let place = Place::new().await;
+    let config = place.config();
+    // Three hundred minutes each, over midnight, of three models: two in the store and two in the spool.
+    for (seed, rows) in [(1, 7), (2, 11)] {
+        place.ship(&place.chain(seed, 2, rows)).await;
+    }
+    place.chain(3, 1, 15);
+    place.chain(4, 0, 30);
+    let all = shown(&[], &config);
+    assert_eq!((all.len(), unique(&all).len()), (21 + 33 + 30 + 30, 21 + 33 + 30 + 30));
+    let times = |rows: &[Value]| -> Vec<String> {
+        rows.iter().map(|row| row["ts"].as_str().unwrap().to_owned()).collect()
+    };
+    assert!(times(&all).is_sorted(), "{:?}", times(&all));
+    for limit in [1, 5, 50] {
+        assert_eq!(shown(&["--limit", &limit.to_string()], &config), all[..limit]);
+    }
+    // Within a chain the order is that of the numbers, for one model too.
+    for rows in [&all, &shown(&["--model", "mnist"], &config)] {
+        for chain in rows.iter().map(|row| row["chain"].as_str().unwrap()).collect::<BTreeSet<_>>()
+        {
+            let of = rows.iter().filter(|row| row["chain"] == chain);
+            assert!(of.map(|row| row["seq"].as_u64()).is_sorted());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_exported_is_what_is_shown() {
     let place = Place::new().await;
     let config = place.config();
