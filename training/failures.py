@@ -72,9 +72,14 @@ def _case(answers: evaluation.Answers, labels: list[str], row: int, sure: float)
 def failures(folder: Path, data: Path, to: Path, count: int = COUNT) -> list[Path]:
     """Write a sheet a kind of mistake and measured part, and `failures.json`; the files written.
 
-    Maps explain the positive class, of several the one that was said. A bundle without maps gets plain pictures.
+    Maps explain the positive class, of several the one that was said. A bundle without maps gets plain pictures, a
+    segmentation sheets of its masks: right or wrong is for the eye to say there.
     """
     manifest, _ = evaluation.read_bundle(folder)
+    if manifest["task"] == "segmentation":
+        from .chest import lung_recipe
+
+        return lung_recipe.sheets(folder, manifest, data, to, Path(".checkpoints/prepared"))
     model, labels = folder / manifest["model"]["file"], manifest["labels"]
     if manifest["task"] not in ("binary", "multiclass"):
         raise TrainingError(f"{folder}: its task is {manifest['task']}; only a classifier's answers are right or wrong")

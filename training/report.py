@@ -23,6 +23,11 @@ _SHOWN = {
     "brier": "Brier",
     "ece": "ECE",
     "ece_calibrated": "ECE, calibrated",
+    "dice_with_the_classical_mask": "Dice with the classical mask",
+    "both_lungs_found, NORMAL": "both lungs found, NORMAL",
+    "both_lungs_found, PNEUMONIA": "both lungs found, PNEUMONIA",
+    "both_lungs_found_classically, NORMAL": "both found by the classical method, NORMAL",
+    "both_lungs_found_classically, PNEUMONIA": "both found by the classical method, PNEUMONIA",
 }
 _MARKS = re.compile(r"(<!-- figures ([a-z0-9_]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -198,6 +198,25 @@ def sheet(model: Path, pixels: np.ndarray, columns: int = 8) -> Image.Image:
     return Image.fromarray(np.concatenate([np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows]))
 
 
+def sheets(folder: Path, manifest: dict, data: Path, to: Path, work: Path, count: int = 32) -> list[Path]:
+    """Sheets for the eye of each measured part: `count` images a class, drawn by a seed, and all where `both` fails."""
+    side, model, written = manifest["model"]["input"][0]["shape"][-1], folder / manifest["model"]["file"], []
+    found = collection.load(data, steps(side)[:4], work / f"chest-{side}")
+    to.mkdir(parents=True, exist_ok=True)
+    for name, key in _PARTS.items():
+        part, generator = found.parts[key], np.random.default_rng(6)
+        missed = np.flatnonzero([not both(mask) for mask in masked(model, part.pixels) >= 0.5])
+        shown = {"not both found": missed}
+        for label, word in enumerate(files.LABELS):
+            rows = np.flatnonzero(part.labels == label)
+            shown[word] = np.sort(generator.choice(rows, min(count, len(rows)), replace=False))
+        for kind, rows in shown.items():
+            if len(rows):
+                written.append(to / f"{name} {kind}.png".replace(" ", "-").replace(",", ""))
+                sheet(model, part.pixels[rows]).save(written[-1])
+    return written
+
+
 def drawn(side: int) -> np.ndarray:
     """A grey body with two dark ellipses, float32 [1, 1, side, side], with few decimals."""
     y, x = np.mgrid[:side, :side] / side
@@ -208,7 +227,7 @@ def drawn(side: int) -> np.ndarray:
 
 
 def card(contents: dict, figures: dict, commands: Sequence[str], model: Path) -> str:
-    """MODEL_CARD.md."""
+    """MODEL_CARD.md; `seen` of the figures is what a look at the sheets showed, written by hand."""
     told, provenance = figures["training"], contents["provenance"]
     tables = []
     for entry in figures["datasets"]:
@@ -230,6 +249,7 @@ def card(contents: dict, figures: dict, commands: Sequence[str], model: Path) ->
         f"{told['batch_size']}, cross-entropy and soft Dice, AdamW with one-cycle; {provenance['framework']}.",
         "## Figures\n\nNo person drew a mask here: Dice compares with the classical masks where there is one, on "
         f"patients that it was not trained on. Intervals: {figures['interval']}.\n\n" + "\n\n".join(tables),
+        *(["## Seen\n\n" + figures["seen"]] if figures.get("seen") else []),
         "## Limits\n\n- Consolidated lung is bright: the classical masks leave it out, and so may this network.\n"
         "- How often both lungs are found depends on the class (see above): a crop by it must be shown not to add a "
         "shortcut. No bundle of this house crops by it.",

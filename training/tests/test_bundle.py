@@ -13,6 +13,7 @@ import pytest
 
 from training import bundle, card, goldens, model_file, report
 from training.__main__ import main
+from training.chest import lung_recipe
 from training.errors import TrainingError
 from training.provenance import code_commit
 
@@ -168,7 +169,7 @@ def test_a_committed_bundle_is_whole_and_gives_its_goldens(folder):
     for case in json.loads((folder / "goldens.json").read_text())["cases"]:
         given, wanted = case["inputs"][0], case["outputs"][0]
         images = np.array(given["data"], np.float32).reshape(given["shape"])
-        scores = model_file.run(folder / manifest["model"]["file"], images)
+        scores = model_file.run_all(folder / manifest["model"]["file"], images)[wanted["name"]]
         tolerance = case["tolerance"]
         np.testing.assert_allclose(
             scores.ravel(), wanted["data"], rtol=tolerance["relative"], atol=tolerance["absolute"], err_msg=case["name"]
@@ -185,6 +186,10 @@ def test_a_committed_bundles_files_agree_with_each_other(folder):
     assert evaluation["framework_max_difference"]["framework"] == provenance["framework"]
     for told in (provenance["data_digest"], provenance["code_commit"], evaluation["command"]):
         assert told in text
+    if manifest["task"] == "segmentation":
+        commands = (json.loads((folder / "goldens.json").read_text())["made_by"], evaluation["command"])
+        assert text == lung_recipe.card(manifest, evaluation, commands, folder / manifest["model"]["file"])
+        return
     assert card.figures(evaluation) in text
     entry = evaluation["datasets"][0]
     accuracy = next(metric["value"] for metric in entry["metrics"] if metric["name"] == "accuracy")

@@ -60,7 +60,7 @@ def test_a_bundle_that_is_no_classifier_is_refused(made, tmp_path, monkeypatch, 
     out, _ = made
     read = failures.evaluation.read_bundle
     monkeypatch.setattr(
-        failures.evaluation, "read_bundle", lambda folder: (read(folder)[0] | {"task": "segmentation"}, {})
+        failures.evaluation, "read_bundle", lambda folder: (read(folder)[0] | {"task": "regression"}, {})
     )
     assert main(["failures", str(out), "--data", str(tmp_path), "--to", str(tmp_path / "sheets")]) == 1
     assert "only a classifier's answers" in capsys.readouterr().err
