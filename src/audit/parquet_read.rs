@@ -4,6 +4,8 @@
 //! is refused with the column and the row.
 //! This file must never trust a file's length of anything.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{
     Float32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType,
@@ -38,7 +40,8 @@ pub(super) fn rows(
     mut each: impl FnMut(Row) -> Result<(), ParquetReadError>,
 ) -> Result<(), ParquetReadError> {
     let not = |error: &dyn std::error::Error| wrong(format!("no Parquet file: {error}"));
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| not(&error))?;
+    let builder = unpanicked(|| ParquetRecordBatchReaderBuilder::try_new(file))?;
+    let builder = builder.map_err(|error| not(&error))?;
     let meta = builder.metadata().file_metadata().key_value_metadata();
     let schema = meta.and_then(|meta| meta.iter().find(|pair| pair.key == SCHEMA_KEY));
     let schema = schema.and_then(|pair| pair.value.as_deref()).unwrap_or("none");
@@ -53,14 +56,22 @@ pub(super) fn rows(
     if builder.schema().fields().len() != COLUMN_TYPES.fields().len() {
         return Err(wrong("other columns than the record has"));
     }
-    let reader = builder.with_batch_size(4096).build().map_err(|error| not(&error))?;
-    for batch in reader {
+    let reader = unpanicked(|| builder.with_batch_size(4096).build())?;
+    let mut reader = reader.map_err(|error| not(&error))?;
+    while let Some(batch) = unpanicked(|| reader.next())? {
         let batch = batch.map_err(|error| not(&error))?;
         for at in 0..batch.num_rows() {
             each(Fields { batch: &batch, at, column: 0 }.row()?)?;
         }
     }
     Ok(())
+}
+
+/// What `read` gives. The crate panics over some files whose levels, dictionaries or lengths contradict each
+/// other.
+fn unpanicked<T>(read: impl FnOnce() -> T) -> Result<T, ParquetReadError> {
+    catch_unwind(AssertUnwindSafe(read))
+        .map_err(|_| wrong("no Parquet file: its parts contradict each other"))
 }
 
 /// The columns of one row, one after the other.

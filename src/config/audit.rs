@@ -44,7 +44,8 @@ pub struct AuditConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys_file: Option<PathBuf>,
     /// Who brings sealed segments to the store: `process` = the service itself, `sidecar` = `hilum audit
-    /// ship` beside it, on the same volume and with the same `spool_dir`.
+    /// ship` beside it, on the same volume and with the same `spool_dir` and `[registry]`, in which the
+    /// service then notes that its chain begins.
     pub shipper: ShipBy,
     /// The time between two rounds of the shipper.
     #[serde(with = "humantime_serde")]
