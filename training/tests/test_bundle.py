@@ -22,7 +22,7 @@ BUNDLES = sorted((ROOT / "models").glob("*/[0-9]*"))
 DATA = Path(os.environ.get("HILUM_DATA", ROOT.parent / "shared" / "data"))
 
 # Accuracy on the test images below which a version is not to be shipped, where one is demanded.
-REQUIRED = {"mnist/1": 0.9897, "mnist/2": 0.9908}
+REQUIRED = {"mnist/1": 0.9897, "mnist/2": 0.9908, "cifar10/1": 0.72}
 # Repeated whole at each test run; the others by `python -m training evaluate`, which takes minutes.
 REPEATED = {"mnist/1": "mnist"}
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from training.chest import files, lung_recipe, networks, recipe, served, shortcut, strangers
@@ -143,3 +144,32 @@ def test_both_lungs_by_the_rule_of_the_service(boxes, found):
     for left, top, right, bottom in boxes:
         mask[top:bottom, left:right] = True
     assert lung_recipe.both(mask) == found
+
+
+def test_the_sheets_show_every_image_without_both_lungs_and_some_of_each_class(tmp_path, monkeypatch):
+    side, lungs = 20, np.zeros((20, 20), bool)
+    lungs[4:16, 3:8] = lungs[4:16, 12:17] = True
+    masks = np.repeat(lungs[None].astype(np.float32), 12, axis=0)
+    # Of two images the left half alone is found.
+    masks[[3, 8], :, 10:] = 0
+    # An image is as bright as its row: what a sheet shows can be read from it, mask or not.
+    pixels = np.repeat(np.arange(12, dtype=np.uint8) * 10, side * side).reshape(12, side, side)
+    rows = Part(pixels, (known := part(12, 1, 0)).images, known.statistics)
+    found = lung_recipe.collection.Collection({"held_out": rows, "test": rows}, "")
+    monkeypatch.setattr(lung_recipe.collection, "load", lambda *_: found)
+    monkeypatch.setattr(lung_recipe, "masked", lambda _, pixels: masks[pixels[:, 0, 0] // 10])
+    manifest = {"model": {"file": "model.onnx", "input": [{"shape": [-1, 1, side, side]}]}}
+    written = lung_recipe.sheets(tmp_path, manifest, tmp_path, tmp_path / "sheets", tmp_path, count=4)
+    assert len(written) == 6 and all(path.is_file() for path in written)
+
+    def shown(name: str) -> list[int]:
+        """The rows on the sheet, by the blue of each tile's corner."""
+        sheet = np.asarray(Image.open(tmp_path / "sheets" / f"{name}.png"))
+        return [int(level) // 10 for level in sheet[0, ::side, 2]]
+
+    assert shown("published-test-folder-not-both-found") == [3, 8]
+    assert len(set(shown("published-test-folder-NORMAL"))) == 4
+    assert all(rows.labels[row] == 0 for row in shown("published-test-folder-NORMAL"))
+    assert all(rows.labels[row] == 1 for row in shown("train-folder-patients-held-out-PNEUMONIA"))
+    red = np.asarray(Image.open(written[0]))[:side, :side, 0] - 30
+    assert ((red == 90) == (masks[3] > 0)).all()
