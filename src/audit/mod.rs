@@ -73,7 +73,7 @@ pub use show::{Filter, TABLE_HEAD, hashes_of, line, to_json};
 pub use signing::{ManifestKey, SigningError};
 pub use spool::{
     AdoptedChain, ChainDir, Damage, OWNER_LOCK, Recovery, SHIP_LOCK, SealedSegment, SpoolError,
-    WholeRows, chains, rows_of, used_bytes,
+    WholeRows, chains, used_bytes,
 };
 pub use time::{IsoWeek, Micros, TimeError};
 pub use verify::{Finding, OpenChain, Verification, Verified, VerifyError};

@@ -15,9 +15,9 @@ use super::commit_objects::{CommitObject, CoverError, MAX_COMMIT, commit_rows, c
 use super::manifest::FILES;
 use super::parquet_read::{self, ParquetReadError};
 use super::record::{ChainId, Row};
-use super::segment::{SegmentError, SegmentReader};
+use super::segment::SegmentError;
 use super::show::Filter;
-use super::spool::{ChainDir, SpoolError, chains};
+use super::spool::{SpoolError, chains};
 use super::time::Micros;
 use crate::store::{ObjectKey, ObjectStore, StoreError, list_all};
 
@@ -145,7 +145,7 @@ pub async fn each_row(
     // Its files are opened before the store is listed: what is shipped meanwhile is still read.
     let mut all: BTreeMap<ChainId, ChainRows> = BTreeMap::new();
     for dir in chains(spool)? {
-        all.entry(dir.chain).or_default().spool = Some(Box::new(waiting(&dir)?));
+        all.entry(dir.chain).or_default().spool = Some(Box::new(dir.rows()?));
     }
     let (mut files, mut committed) = (Vec::new(), Parts::default());
     if let Some(store) = store {
@@ -204,32 +204,6 @@ impl ChainRows {
         let first = self.segments.front().map(|(_, files)| files.iter().map(RowFile::begins).min());
         first.flatten().unwrap_or(Micros(i64::MIN))
     }
-}
-
-/// The rows of a chain's folder; of a segment that is still written, those that are whole. A segment that was
-/// shipped and removed meanwhile is passed over.
-fn waiting(
-    dir: &ChainDir,
-) -> Result<impl Iterator<Item = Result<Row, SpoolError>> + use<>, SpoolError> {
-    let open: Vec<_> = dir.open_segments()?;
-    let mut segments = Vec::new();
-    for path in dir.segments()? {
-        let is_open = open.contains(&path);
-        match SegmentReader::open(&path) {
-            Ok(reader) => segments.push((is_open, Ok(reader))),
-            Err(_) if is_open || !path.exists() => {}
-            Err(error) => segments.push((is_open, Err(error))),
-        }
-    }
-    Ok(segments.into_iter().flat_map(|(is_open, reader)| {
-        let (reader, error) = match reader {
-            Ok(reader) => (Some(reader), None),
-            Err(error) => (None, Some(Err(error.into()))),
-        };
-        let rows = reader.into_iter().flatten().map(|row| Ok(row?.row));
-        // A row that is being written is not there yet.
-        error.into_iter().chain(rows.filter(move |row| !is_open || row.is_ok()))
-    }))
 }
 
 /// Chains that are merged by time.

@@ -134,41 +134,6 @@ pub fn used_bytes(spool: &Path) -> Result<u64, SpoolError> {
     Ok(bytes)
 }
 
-/// The rows of a spool, chain by chain; of a segment that is still written, those that are whole. A
-/// segment that was shipped and removed meanwhile is passed over.
-///
-/// # Errors
-/// A folder that cannot be read; a sealed segment that does not hold is an item.
-pub fn rows_of(spool: &Path) -> Result<impl Iterator<Item = Result<Row, SpoolError>>, SpoolError> {
-    let mut segments = Vec::new();
-    for dir in chains(spool)? {
-        segments.extend(dir.segments()?.into_iter().map(|path| (dir.chain, path)));
-    }
-    // Opened before any is read: what is shipped and removed meanwhile is still read.
-    let open = |(chain, path): (ChainId, PathBuf)| {
-        let is_open = path.extension().is_some_and(|ending| ending == OPEN);
-        match SegmentReader::open(&path) {
-            Err(_) if !path.exists() => None,
-            reader => Some((chain, is_open, reader)),
-        }
-    };
-    let segments: Vec<_> = segments.into_iter().filter_map(open).collect();
-    Ok(segments.into_iter().flat_map(|(chain, is_open, reader)| {
-        let (reader, error) = match reader {
-            Ok(reader) => (Some(reader), None),
-            Err(error) => (None, Some(Err(error))),
-        };
-        let rows = reader.into_iter().flatten().map(|row| row.map(|stored| stored.row));
-        error.into_iter().chain(rows).filter_map(move |row| match row {
-            // A row that is being written is not there yet.
-            Err(error) if is_open && !error.fault.is_io() => {
-                refuse_damage(error, chain).err().map(Err)
-            }
-            row => Some(row.map_err(SpoolError::from)),
-        })
-    }))
-}
-
 /// When the segment was sealed that waits longest to be shipped.
 ///
 /// # Errors
@@ -245,6 +210,40 @@ impl ChainDir {
         let mut paths: Vec<PathBuf> = sealed.collect();
         paths.extend(self.open_segments()?);
         Ok(paths)
+    }
+
+    /// The rows of all segments; of one that is still written, those that are whole. A segment that was shipped
+    /// and removed meanwhile is passed over.
+    ///
+    /// # Errors
+    /// A folder that cannot be read; a segment that does not hold is an item.
+    pub fn rows(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<Row, SpoolError>> + use<>, SpoolError> {
+        let chain = self.chain;
+        // Opened before any is read: what is shipped and removed meanwhile is still read.
+        let open = |path: PathBuf| {
+            let is_open = path.extension().is_some_and(|ending| ending == OPEN);
+            match SegmentReader::open(&path) {
+                Err(_) if !path.exists() => None,
+                reader => Some((is_open, reader)),
+            }
+        };
+        let segments: Vec<_> = self.segments()?.into_iter().filter_map(open).collect();
+        Ok(segments.into_iter().flat_map(move |(is_open, reader)| {
+            let (reader, error) = match reader {
+                Ok(reader) => (Some(reader), None),
+                Err(error) => (None, Some(Err(error))),
+            };
+            let rows = reader.into_iter().flatten().map(|row| row.map(|stored| stored.row));
+            error.into_iter().chain(rows).filter_map(move |row| match row {
+                // A row that is being written is not there yet.
+                Err(error) if is_open && !error.fault.is_io() => {
+                    refuse_damage(error, chain).err().map(Err)
+                }
+                row => Some(row.map_err(SpoolError::from)),
+            })
+        }))
     }
 
     /// Whether there is nothing but locks.

@@ -146,7 +146,7 @@ impl Verification<'_> {
             }
         }
         report.open_chains = self.open_chains(&noted);
-        self.committed(&commits, &covered, &mut report).await?;
+        self.committed(&commits, &covered, &noted, &mut report).await?;
         let chain = self.chain.map(|chain| chain.to_string());
         let of_chain = |key: &ObjectKey| chain.as_ref().is_none_or(|it| key.as_str().contains(it));
         let is_there = report.chains > 0 || !commits.is_empty();

@@ -3,6 +3,8 @@
 //! Each must hold and continue the chain behind its last manifest, without a gap.
 //! This file must never take what is shipped meanwhile for a loss.
 
+use std::collections::BTreeMap;
+
 use super::commit_objects::{CommitObject, MAX_COMMIT, commit_rows};
 use super::manifest::{MAX_MANIFEST, Manifest};
 use super::record::NO_HASH;
@@ -10,6 +12,7 @@ use super::store_commit::COMMITS;
 use super::verify::{Verification, Verified, VerifyError};
 use super::verify_files::Covered;
 use crate::domain::Digest;
+use crate::registry::Chain;
 use crate::store::{ObjectInfo, ObjectKey, StoreError, list_all};
 
 impl Verification<'_> {
@@ -36,17 +39,27 @@ impl Verification<'_> {
         &self,
         commits: &[CommitObject],
         covered: &Covered,
+        noted: &BTreeMap<String, Chain>,
         report: &mut Verified,
     ) -> Result<(), VerifyError> {
         for commits in commits.chunk_by(|a, b| a.chain == b.chain) {
             let Some(chain) = commits.first().map(|commit| commit.chain) else { continue };
             let name = chain.to_string();
+            let known = noted.get(&name);
+            // Of a chain with manifests that is said already.
+            if self.registry.is_some() && known.is_none() && !covered.next.contains_key(&name) {
+                let problem = "the registry does not know this chain".to_owned();
+                report.say(&name, commits.first().map(|it| &it.key), None, problem);
+            }
+            let has_ended = known.is_some_and(|known| known.closing.is_some());
             let next = covered.next.get(&name).copied().unwrap_or_default();
             let mut expected =
                 (next, covered.hashes.get(&name).copied().or((next == 0).then_some(NO_HASH)));
             for commit in commits.iter().filter(|commit| commit.last >= next) {
                 let fault = self.commit(commit, &mut expected).await?;
-                let Some(problem) = fault else {
+                let behind =
+                    || "the chain has ended: no row stands behind its last manifest".to_owned();
+                let Some(problem) = fault.or_else(|| has_ended.then(behind)) else {
                     report.pending_commits += 1;
                     continue;
                 };

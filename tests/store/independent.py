@@ -218,6 +218,9 @@ class Verifier:
 
     def commits(self, chain: str, commits: list[tuple[int, int, str]]) -> None:
         """Commits behind the last manifest are each whole, and continue the chain without a gap."""
+        head = (self.heads or {}).get(chain)
+        if self.heads is not None and head is None and chain not in self.following:
+            self.say(f"{chain}: the registry does not know it")
         covered = following = self.following.get(chain, (0, NO_HASH))[0]
         before = self.following.get(chain, (0, NO_HASH))[1]
         for first, last, key in commits:
@@ -232,6 +235,8 @@ class Verifier:
                     if before is not None and row["prev_hash"] != before:
                         raise Broken(f"row {following} does not continue the chain")
                     following, before = following + 1, hash
+                if head is not None and head["closed_at"] is not None:
+                    raise Broken("the chain has ended: no row stands behind its last manifest")
             except Broken as error:
                 self.say(f"{key}: {error}")
                 # What comes behind is held against itself.

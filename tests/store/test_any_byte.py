@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pyarrow.parquet
@@ -104,3 +105,24 @@ def test_ours_lives_through_levels_that_are_damaged(live, tmp_path) -> None:
         for bit in range(8):
             path.write_bytes(content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :])
             assert str(path.name) in str(ours(tmp_path, 3, "--without-registry")["findings"])
+
+
+def test_both_find_commits_that_no_chain_can_have(tmp_path) -> None:
+    """Of a chain that the registry does not know, and of one that has ended."""
+    store = f"[store]\ndirectory = {json.dumps(str(tmp_path / 'store'))}\n"
+    site = Site(tmp_path, store, durability="store", seal_age="1h", commit_timeout="60s")
+    server = site.serve()
+    site.ask(server, 5)
+    server.process.kill()
+    server.process.wait()
+
+    def verdicts() -> tuple[int, int]:
+        found = Verifier(tmp_path / "store", tmp_path / "registry.db").run()
+        return asked(tmp_path).returncode, 3 if found else 0
+
+    assert verdicts() == (0, 0)
+    for change in ("UPDATE audit_chains SET closed_at = opened_at, closed_by = 'owner'", "DELETE FROM audit_chains"):
+        with sqlite3.connect(tmp_path / "registry.db") as registry:
+            registry.execute(change)
+        registry.close()
+        assert verdicts() == (3, 3), change

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 
-use super::damage::{Damage, whole_rows_behind};
+use super::damage::{Damage, whole_rows_from};
 use super::{SpoolError, at, sealed_name};
 use crate::audit::record::ChainId;
 use crate::audit::segment::{Seal, SegmentError, SegmentReader};
@@ -27,9 +27,9 @@ pub struct Recovery {
     pub kept: Vec<PathBuf>,
 }
 
-/// An error if whole rows stand behind the frame that does not hold.
+/// An error if whole rows stand where a frame does not hold, or behind it.
 pub fn refuse_damage(error: SegmentError, chain: ChainId) -> Result<(), SpoolError> {
-    match whole_rows_behind(&error.path, error.offset, chain).map_err(at(&error.path))? {
+    match whole_rows_from(&error, chain).map_err(at(&error.path))? {
         Some(behind) => Err(SpoolError::Damaged(Damage { error, behind }.into())),
         None => Ok(()),
     }

@@ -132,7 +132,7 @@ fn a_row_that_does_not_hold_before_whole_rows_is_damage_and_nothing_is_cut() {
         assert!(error.to_string().contains("truncate -s"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), damaged, "it is left as it is");
         // Whoever reads the spool is told, too, behind the rows that hold.
-        let read: Vec<_> = rows_of(&whole.spool).unwrap().collect();
+        let read: Vec<_> = whole.dir.rows().unwrap().collect();
         assert_eq!(read.len(), 2 + before + 1);
         assert!(matches!(read.last(), Some(Err(SpoolError::Damaged(_)))), "{read:?}");
         // As the message says: cut there, the rest is adopted.
@@ -143,6 +143,26 @@ fn a_row_that_does_not_hold_before_whole_rows_is_damage_and_nothing_is_cut() {
         for segment in whole.dir.sealed().unwrap().iter().filter(|segment| segment.first == 2) {
             fs::remove_file(&segment.path).unwrap();
         }
+    }
+}
+
+#[test]
+fn whole_rows_that_do_not_continue_the_chain_are_damage_too() {
+    let whole = written(2, 4);
+    let path = whole.dir.open_segments().unwrap().remove(0);
+    let bytes = fs::read(&path).unwrap();
+    let ends: Vec<usize> = whole.ends.iter().map(|end| usize::try_from(*end).unwrap()).collect();
+    let [first, second, third] =
+        [&bytes[..ends[0]], &bytes[ends[0]..ends[1]], &bytes[ends[1]..ends[2]]];
+    let last = &bytes[ends[2]..];
+    // A frame taken out, and two that change places: each is whole by itself.
+    for (files, rows) in [([first, &[], third, last], 2), ([first, third, second, last], 3)] {
+        let changed = files.concat();
+        fs::write(&path, &changed).unwrap();
+        let error = whole.dir.try_adopt(NOW).unwrap_err();
+        let SpoolError::Damaged(damage) = &error else { panic!("{error}") };
+        assert_eq!((damage.behind.rows, damage.error.offset), (rows, ends[0] as u64), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), changed, "it is left as it is");
     }
 }
 

@@ -10,7 +10,7 @@ use hilum::audit::{
     ShipParts, Shipper, ShipperSettings, Verification, Verified, each_row, ship_chain,
 };
 use hilum::lifecycle::{Clock, ManualClock, Readiness};
-use hilum::registry::{self, DatabaseUrl, RegistrySettings};
+use hilum::registry::{self, ChainOpening, DatabaseUrl, RegistrySettings};
 use hilum::store::{LocalStore, StoreSettings};
 use hilum::telemetry::Metrics;
 
@@ -26,6 +26,15 @@ async fn committing() -> Kept {
         });
     });
     until("it is ready", || kept.audit.check().ok()).await;
+    // As a service does when it begins.
+    let chain = kept.audit.chain().unwrap();
+    let opening = ChainOpening {
+        chain: chain.to_string(),
+        opened_at: chain.made().0,
+        software: "test".to_owned(),
+        signing_key: None,
+    };
+    kept.parts().await.registry.open_chain(&opening).await.unwrap();
     kept
 }
 
