@@ -28,7 +28,13 @@ pub use document::openapi;
 /// Below this an answer is sent as it is, whatever the caller accepts.
 const MIN_COMPRESSED_BYTES: u64 = 1 << 10;
 
-/// The routes. Bodies are decompressed on the way in and, if asked for, compressed on the way out.
+/// Answers of models, which alone are compressed, as by Triton: its asyncio client asks for gzip at every call, and
+/// unpacks nothing but these.
+fn is_compressed(path: &str) -> bool {
+    path.ends_with("/infer")
+}
+
+/// The routes. Bodies are decompressed on the way in and, if asked for, answers of models compressed on the way out.
 pub fn routes() -> Router<ApiParts> {
     let compression = CompressionLayer::new()
         .quality(CompressionLevel::Fastest)
@@ -36,13 +42,17 @@ pub fn routes() -> Router<ApiParts> {
     operations::OPERATIONS
         .iter()
         .fold(Router::new(), |router, operation| {
-            router.route(operation.path, (operation.handler)())
+            let handler = (operation.handler)();
+            let compressed = is_compressed(operation.path);
+            router.route(
+                operation.path,
+                if compressed { handler.layer(compression.clone()) } else { handler },
+            )
         })
         // Bodies have bounds of their own, from the configuration.
         .route_layer(DefaultBodyLimit::disable())
         // What cannot be decompressed is refused where the body is read, in this API's own words.
         .route_layer(RequestDecompressionLayer::new().pass_through_unaccepted(true))
-        .route_layer(compression)
 }
 
 /// The model and version of a path; no version is the empty text.
