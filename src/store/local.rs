@@ -5,11 +5,13 @@
 //! begins with a dot.
 //! This file must never open an object for writing.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -27,12 +29,14 @@ const UNFINISHED_FOR: Duration = Duration::from_secs(3600);
 #[derive(Debug, Clone)]
 pub struct LocalStore {
     directory: PathBuf,
+    /// When this process looked for unfinished files, by folder.
+    looked: Arc<Mutex<HashMap<PathBuf, Instant>>>,
 }
 
 impl LocalStore {
     /// The store in `directory`, which is made when the first object is written.
     pub fn new(directory: PathBuf) -> Self {
-        Self { directory }
+        Self { directory, looked: Arc::default() }
     }
 
     /// Does `work` where blocking is allowed.
@@ -55,12 +59,26 @@ impl LocalStore {
         self.directory.join(key.as_str())
     }
 
+    /// Whether `folder` was not looked at for so long that a file in it may be unfinished by now: a folder may hold
+    /// very many files, and each is written by a call of its own.
+    fn is_to_be_looked_at(&self, folder: &Path) -> bool {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        looked.retain(|_, at| at.elapsed() < UNFINISHED_FOR);
+        let is_due = !looked.contains_key(folder);
+        if is_due {
+            looked.insert(folder.to_owned(), Instant::now());
+        }
+        is_due
+    }
+
     fn write(&self, key: &ObjectKey, content: &[u8]) -> Result<Written, StoreError> {
         let path = self.path(key);
         let fail = |error| failed(&path, error);
         let folder = path.parent().unwrap_or(&self.directory);
         make_folders(folder).map_err(fail)?;
-        remove_unfinished(folder);
+        if self.is_to_be_looked_at(folder) {
+            remove_unfinished(folder);
+        }
         let mut file = tempfile::Builder::new()
             .prefix(UNFINISHED)
             .permissions(fs::Permissions::from_mode(0o666))

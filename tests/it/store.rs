@@ -2,6 +2,7 @@
 //! configuration file (`make test-store` starts real ones).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -196,4 +197,21 @@ async fn a_crash_leaves_no_object_and_a_folder_that_cannot_be_written_is_denied(
     let left: Vec<_> =
         std::fs::read_dir(at.join("a")).unwrap().map(|f| f.unwrap().file_name()).collect();
     assert_eq!(left.len(), 2, "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_writer_left_behind_goes_once_it_is_old() {
+    let (folder, store) = folder().await;
+    let at = folder.path().join("not/yet/there/a");
+    std::fs::create_dir_all(&at).unwrap();
+    let hours_ago = |hours: u64| std::time::SystemTime::now() - Duration::from_secs(hours * 3600);
+    for (name, hours) in [(".partial-old", 2), (".partial-young", 0), (".other", 2)] {
+        let file = std::fs::File::create(at.join(name)).unwrap();
+        file.set_modified(hours_ago(hours)).unwrap();
+    }
+    store.put_new(&key("a/b"), noise(10, 1), Keep::ForGood).await.unwrap();
+    let left = std::fs::read_dir(&at).unwrap().map(|f| f.unwrap().file_name());
+    let mut left: Vec<_> = left.map(|name| name.into_string().unwrap()).collect();
+    left.sort();
+    assert_eq!(left, [".other", ".partial-young", "b"]);
 }
