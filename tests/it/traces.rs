@@ -308,6 +308,7 @@ async fn logs_of_a_call(format: &str, collector: SocketAddr) -> Vec<String> {
         .arg("serve")
         .current_dir(root())
         .env("HILUM__SERVER__GRPC_ADDRESS", "127.0.0.1:0")
+        .env("HILUM__SERVER__HTTP_ADDRESS", "127.0.0.1:0")
         .env("HILUM__SERVER__METRICS_ADDRESS", "127.0.0.1:0")
         .env("HILUM__SERVER__DRAIN_GRACE", "10ms")
         .env("HILUM__AUDIT__SPOOL_DIR", env!("CARGO_TARGET_TMPDIR"))
