@@ -153,9 +153,7 @@ impl Committer {
         }
         // Rows in a directory that another may have taken over are nowhere: nobody is answered for them.
         if sync && let Some(error) = self.lost() {
-            let path = self.dir.path.display();
-            tracing::error!(%path, reason = error.name(), "audit records cannot be written");
-            self.shared.metrics.failed(error.name());
+            self.tell_failed(error);
             self.shared.set_state(Some(error));
             return Err(error);
         }
@@ -233,6 +231,12 @@ impl Committer {
         self.tell();
     }
 
+    fn tell_failed(&self, error: AuditError) {
+        let path = self.dir.path.display();
+        tracing::error!(%path, reason = error.name(), "audit records cannot be written");
+        self.shared.metrics.failed(error.name());
+    }
+
     /// Whether the directory is no longer this process's, or cannot be asked.
     fn lost(&self) -> Option<AuditError> {
         let held = self.lock.still_holds().and_then(|held| {
@@ -278,11 +282,7 @@ impl Committer {
             state = Some(AuditError::Store);
         }
         match (was, state) {
-            (None, Some(state)) => {
-                let path = self.dir.path.display();
-                tracing::error!(%path, reason = state.name(), "audit records cannot be written");
-                self.shared.metrics.failed(state.name());
-            }
+            (None, Some(state)) => self.tell_failed(state),
             (Some(_), None) => tracing::info!("audit records can be written again"),
             _ => {}
         }
@@ -312,8 +312,7 @@ impl Committer {
         let age = oldest.map_or(Duration::ZERO, |oldest| now.since(oldest));
         self.shared.metrics.spool_oldest(age);
         // Between two rounds of the shipper, too, and where a sidecar ships.
-        let waits = spool::sealed_since(&self.settings.spool_dir).ok().flatten();
-        let lag = waits.map_or(Duration::ZERO, |sealed| now.since(Micros::of(sealed)));
+        let lag = spool::ship_lag(&self.settings.spool_dir, self.shared.clock.utc());
         self.shared.metrics.ship_lag(lag);
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::record::ChainId;
+use super::shipper::backoff;
 use super::signing::ManifestKey;
 use super::time::Micros;
 use crate::lifecycle::Clock;
@@ -58,11 +59,11 @@ impl Opening {
     /// Tries until the registry has it.
     pub async fn note(&mut self) {
         let OpeningSettings { chain, interval, max_backoff, .. } = self.settings;
-        let mut wait = interval;
+        let mut failed = 0_u32;
         while let Err(error) = self.try_note().await {
             tracing::warn!(%chain, %error, "the audit's chain is not noted in the registry yet");
-            tokio::time::sleep(wait.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-            wait = wait.saturating_mul(2).min(max_backoff.max(interval));
+            tokio::time::sleep(backoff(interval, max_backoff, failed)).await;
+            failed = failed.saturating_add(1);
         }
     }
 

@@ -16,7 +16,7 @@ use super::record::ChainId;
 use super::ship::{ShipParts, Shipped, finish_chain, ship_on};
 use super::ship_error::ShipError;
 use super::signing::ManifestKey;
-use super::spool::{ChainDir, chains, sealed_since, used_bytes};
+use super::spool::{ChainDir, chains, ship_lag, used_bytes};
 use super::time::Micros;
 use crate::lifecycle::Clock;
 use crate::registry::{self, RegistrySettings};
@@ -150,22 +150,21 @@ impl Shipper {
 
     /// How long the oldest sealed segment has been waiting.
     fn lag(&self) -> Duration {
-        let oldest = sealed_since(&self.settings.spool).ok().flatten();
-        let since = oldest.and_then(|oldest| self.clock.utc().duration_since(oldest).ok());
-        since.unwrap_or_default()
+        ship_lag(&self.settings.spool, self.clock.utc())
     }
 
     /// Logs a round, if there is something to say.
     fn tell(&self, round: &Result<Round, ShipError>) {
+        let failed = round.as_ref().map_or(true, |round| !round.failures.is_empty());
         // How urgent a failure is: for how long, and how much of the disk.
-        let waits = || {
-            let bytes = used_bytes(&self.settings.spool).unwrap_or_default();
-            (self.lag().as_secs(), bytes)
+        let (lag_s, spool_bytes) = if failed {
+            (self.lag().as_secs(), used_bytes(&self.settings.spool).unwrap_or_default())
+        } else {
+            (0, 0)
         };
         let round = match round {
             Ok(round) => round,
             Err(error) => {
-                let (lag_s, spool_bytes) = waits();
                 tracing::warn!(lag_s, spool_bytes, %error, "audit records are not shipped yet");
                 return;
             }
@@ -175,7 +174,6 @@ impl Shipper {
             tracing::info!(segments, rows, files, bytes, closed, "audit records shipped");
         }
         for (chain, error) in &round.failures {
-            let (lag_s, spool_bytes) = waits();
             // What time does not mend needs a person.
             if error.is_retryable() {
                 tracing::warn!(%chain, lag_s, spool_bytes, %error, "audit records are not shipped yet");
@@ -211,8 +209,7 @@ impl Shipper {
         if failed == 0 {
             return interval;
         }
-        let whole = interval.saturating_mul(1 << failed.min(16)).min(max_backoff.max(interval));
-        whole.mul_f64(0.5 + fastrand::f64() / 2.0)
+        backoff(interval, max_backoff, failed)
     }
 
     /// Rounds without a pause until no chain is left, for the end of what wrote them; failures are told and
@@ -246,6 +243,12 @@ impl Shipper {
         self.metrics.ship_lag(self.lag());
         Ok(done?.unwrap_or_default())
     }
+}
+
+/// The wait `interval`, doubled so many times and at most `most`, of which a random half is taken off.
+pub(super) fn backoff(interval: Duration, most: Duration, doubled: u32) -> Duration {
+    let whole = interval.saturating_mul(1 << doubled.min(16)).min(most.max(interval));
+    whole.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
 impl Shipped {

@@ -10,7 +10,7 @@ mod recovery;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::lock::DirLock;
 use super::record::{ChainId, Row};
@@ -134,20 +134,16 @@ pub fn used_bytes(spool: &Path) -> Result<u64, SpoolError> {
     Ok(bytes)
 }
 
-/// When the segment was sealed that waits longest to be shipped.
-///
-/// # Errors
-/// A folder that cannot be read.
-pub fn sealed_since(spool: &Path) -> Result<Option<SystemTime>, SpoolError> {
-    let mut oldest: Option<SystemTime> = None;
-    for dir in chains(spool)? {
-        for segment in dir.sealed()? {
-            // It may have been shipped meanwhile.
-            let sealed = fs::metadata(&segment.path).and_then(|file| file.modified()).ok();
-            oldest = oldest.into_iter().chain(sealed).min();
-        }
-    }
-    Ok(oldest)
+/// How long the sealed segment has been waiting at `now` that waits longest to be shipped; nothing where none
+/// waits or the spool cannot be read.
+pub fn ship_lag(spool: &Path, now: SystemTime) -> Duration {
+    // Of a chain the first was sealed first.
+    let first = |dir: ChainDir| dir.sealed().ok()?.into_iter().next();
+    // It may have been shipped meanwhile.
+    let sealed = |segment: SealedSegment| fs::metadata(&segment.path).ok()?.modified().ok();
+    let chains = chains(spool).unwrap_or_default().into_iter();
+    let oldest = chains.filter_map(first).filter_map(sealed).min();
+    oldest.and_then(|oldest| now.duration_since(oldest).ok()).unwrap_or_default()
 }
 
 /// When the oldest segment was begun that is there; of one whose header does not hold, when it was written last.

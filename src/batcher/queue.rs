@@ -192,9 +192,8 @@ impl Queue {
         // Its own run comes after those under way and those ahead. Whoever is let in and comes too late
         // has taken the time of one that would have come in time: so the estimate is a high one.
         let most = self.row_limit();
-        let own = self.cost.seldom_above(self.options.shape.run_rows(rows.min(most)));
         let before = self.cost.runs_seldom_above(state.running + ahead, most);
-        let expected = before / engines + own + self.beside.seldom_above(1);
+        let expected = before / engines + self.answered_after(rows.min(most));
         (expected > allowed).then_some(expected)
     }
 

@@ -80,13 +80,24 @@ pub(super) async fn open_store(config: &Config) -> Result<Arc<dyn ObjectStore>, 
 
 /// The store, which must be there; else the exit code, told.
 pub(super) async fn open_to_read(config: &Config) -> Result<Arc<dyn ObjectStore>, ExitCode> {
-    if let StoreSettings::Local { directory } = config.store.settings()
-        && !directory.is_dir()
-    {
-        let said = format!("store.directory {}: there is no such folder", directory.display());
-        return Err(failed(exit::FAILED, &said));
+    match missing_store(config) {
+        Some(missing) => Err(failed(exit::FAILED, &missing)),
+        None => open_store(config).await,
     }
-    open_store(config).await
+}
+
+/// Why nothing can be read from a store in a folder.
+pub(super) fn missing_store(config: &Config) -> Option<String> {
+    match config.store.settings() {
+        StoreSettings::Local { directory } => missing("store.directory", &directory),
+        StoreSettings::S3(_) => None,
+    }
+}
+
+/// What is wrong if the folder that `key` names is not there.
+pub(super) fn missing(key: &str, folder: &Path) -> Option<String> {
+    let said = || format!("{key} {}: there is no such folder", folder.display());
+    (!folder.is_dir()).then(said)
 }
 
 /// The registry, which nothing is written to; else the exit code, told.

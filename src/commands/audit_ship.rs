@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::audit::{configured, runtime};
+use super::audit::{configured, missing, runtime};
 use super::flags::print_json;
 use super::{Output, exit, failed};
 use crate::app;
@@ -53,8 +53,7 @@ impl Ship {
 
     async fn ship(&self, config: &Config) -> Result<ExitCode, ExitCode> {
         let spool = &config.audit.spool_dir;
-        if !spool.is_dir() && self.recover.is_empty() {
-            let said = format!("audit.spool_dir {}: there is no such folder", spool.display());
+        if let Some(said) = missing("audit.spool_dir", spool).filter(|_| self.recover.is_empty()) {
             if self.is_once() {
                 return Err(failed(exit::FAILED, &said));
             }

@@ -7,14 +7,13 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::audit::{open_store, runtime};
+use super::audit::{missing, missing_store, open_store, runtime};
 use super::audit_wanted::{Source, Wanted};
 use super::{Output, exit, failed};
 use crate::audit::{
     CoverError, Export, ExportError, ExportFormat, ReadError, Row, TABLE_HEAD, each_row, line,
     to_json,
 };
-use crate::store::StoreSettings;
 
 /// Show rows of the record: those of the store, then those still in the spool, the oldest first.
 #[derive(Debug, clap::Args)]
@@ -43,11 +42,9 @@ pub(super) fn rows(
     each: &mut dyn FnMut(Row) -> ControlFlow<()>,
 ) -> Result<(), ExitCode> {
     let Source { config, spool, filter, .. } = source;
-    let lacks_store = matches!(config.store.settings(), StoreSettings::Local { directory } if !directory.is_dir());
-    if !spool.is_dir() {
-        let said = format!("audit.spool_dir {}: there is no such folder", spool.display());
+    if let Some(said) = missing("audit.spool_dir", spool) {
         // Who reads the store alone has no spool; who names one means it.
-        if spool_only || source.names_spool || lacks_store {
+        if spool_only || source.names_spool || missing_store(config).is_some() {
             return Err(failed(exit::FAILED, &said));
         }
         eprintln!("hilum: {said}; what is not shipped is not shown");

@@ -121,18 +121,24 @@ fn with_credentials(arguments: &[&str], home: &Path, given: bool) -> Output {
     command.output().unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_that_is_down_or_that_nobody_may_enter_is_told_in_words() {
-    let place = Place::new().await;
-    place.chain(1, 1, 10);
+/// The configuration of `place` with the bucket at `endpoint` as its store.
+fn config_with_bucket(place: &Place, endpoint: &str) -> String {
     let config = place.config();
     let settings = std::fs::read_to_string(&config).unwrap();
     let (audit, rest) = settings.split_once("[store]").unwrap();
     let registry = &rest[rest.find("[registry]").unwrap()..];
+    std::fs::write(&config, format!("{audit}{}{registry}", bucket(endpoint))).unwrap();
+    config
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_down_or_that_nobody_may_enter_is_told_in_words() {
+    let place = Place::new().await;
+    place.chain(1, 1, 10);
     // Nobody listens on a port that was free a moment ago.
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let endpoint = format!("http://{free}");
-    std::fs::write(&config, format!("{audit}{}{registry}", bucket(&endpoint))).unwrap();
+    let config = config_with_bucket(&place, &endpoint);
     let home = place.folder.path();
     for command in ["show", "ship", "verify"] {
         let once: &[&str] = if command == "ship" { &["--once"] } else { &[] };
@@ -202,12 +208,7 @@ fn bucket_without_locks() -> String {
 async fn a_bucket_that_cannot_lock_is_told_with_the_key_that_wants_it() {
     let place = Place::new().await;
     place.chain(1, 1, 10);
-    let config = place.config();
-    let settings = std::fs::read_to_string(&config).unwrap();
-    let (audit, rest) = settings.split_once("[store]").unwrap();
-    let registry = &rest[rest.find("[registry]").unwrap()..];
-    let store = bucket(&bucket_without_locks());
-    std::fs::write(&config, format!("{audit}{store}{registry}")).unwrap();
+    let config = config_with_bucket(&place, &bucket_without_locks());
     let arguments = ["audit", "ship", "--once", "--config", &config];
     let said = text(&with_credentials(&arguments, place.folder.path(), true));
     for word in ["s3://records", "no Object Lock", "store.object_lock"] {
