@@ -27,14 +27,14 @@ def learner() -> TorchLearner:
     """A whitening layer and six convolutions."""
     features = nn.Sequential(
         Whitening(), nn.ReLU(),
-        *conv(24, 32, pool=True), *conv(32, 32), *conv(32, 80, pool=True), *conv(80, 80), *conv(80, 144),
-        *conv(144, 144),
+        *conv(24, 48, pool=True), *conv(48, 48), *conv(48, 128, pool=True), *conv(128, 128), *conv(128, 192),
+        *conv(192, 192),
     )  # fmt: skip
     for layer in features[1:]:
         if isinstance(layer, nn.Conv2d):
             # The first filters hand on what comes in, so that every layer learns from the start (Jordan 2024).
             nn.init.dirac_(layer.weight.data[: layer.in_channels])
-    network = GapNetwork(features, 144, 10, flip=True)
+    network = GapNetwork(features, 192, 10, flip=True)
     tricks = Tricks(augment, label_smoothing=0.1, schedule=one_cycle, ema=0.99, channels_last=True)
     sgd = partial(optim.SGD, lr=0.25, momentum=0.9, nesterov=True, weight_decay=5e-4)
     mean, std = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
@@ -44,7 +44,7 @@ def learner() -> TorchLearner:
 RECIPE = CIFAR.recipe(
     command="cifar10-2",
     learner=learner,
-    epochs=10,
+    epochs=20,
     batch_size=256,
     batching=Batching(max_batch=8, max_run_ms=100),
     previous_version="1",

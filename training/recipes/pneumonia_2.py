@@ -6,10 +6,10 @@ from ..chest.networks import dense121
 from ..chest.recipe import ChestRecipe
 from ..chest.torch_training import trained
 
-SIDE = 160
+SIDE = 128
 NETWORK = dense121
 PLAN = Plan(
-    epochs=20,
+    epochs=12,
     batch_size=16,
     rate=1e-4,
     head_rate=1e-4,
