@@ -15,7 +15,11 @@ def graph_of(learner: Learner) -> ServedGraph:
     """The learner's network as scores, logits, embedding, and maps where its head allows them."""
     if isinstance(learner, KerasLearner):
         *_, before, last = learner.model.layers
-        features = keras.Model(learner.model.inputs, before.output)
+        rectified = [
+            layer for layer in learner.model.layers if getattr(layer, "activation", None) is keras.activations.relu
+        ]
+        stages = [layer.output for layer in rectified if len(layer.output.shape) == 4]
+        features = keras.Model(learner.model.inputs, [before.output, *stages])
         return ServedGraph(_Called(features), last.kernel.value.T, last.bias.value)
     served = learner.served
     if isinstance(served.network, GapNetwork):
@@ -25,15 +29,36 @@ def graph_of(learner: Learner) -> ServedGraph:
     return ServedGraph(_Normalised(served, nn.Sequential(*body)), head.weight, head.bias)
 
 
+def answers(stages: list[torch.Tensor]) -> torch.Tensor:
+    """What the distance is taken in: of every stage's filters the mean, and the share of places that are above 0.
+
+    stages: maps [n, c, h, w] after their ReLU. Strangers often look alike to the last layer, which keeps what tells
+    the classes apart and nothing else; how much and how often the filters before it answer gives them away.
+    """
+    means = [found for maps in stages for found in (maps.mean(dim=(2, 3)), (maps > 0).float().mean(dim=(2, 3)))]
+    return torch.cat(means, dim=1)
+
+
+def _through(layers: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """What the layers make of `x`, and the maps after each ReLU."""
+    stages = []
+    for layer in layers:
+        x = layer(x)
+        if isinstance(layer, nn.ReLU) and x.dim() == 4:
+            stages.append(x)
+    return x, stages
+
+
 class _Called(nn.Module):
-    """A Keras model in torch's terms."""
+    """A Keras model of an embedding and its stages in torch's terms."""
 
     def __init__(self, model):
         super().__init__()
         self.model = model
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.model(image, training=False)
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        embedding, *stages = self.model(image, training=False)
+        return embedding, answers(stages)
 
 
 class _Normalised(nn.Module):
@@ -45,15 +70,13 @@ class _Normalised(nn.Module):
         self.register_buffer("mean", served.mean.clone())
         self.register_buffer("std", served.std.clone())
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.body((image - self.mean) / self.std)
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        embedding, stages = _through(self.body, (image - self.mean) / self.std)
+        return embedding, answers(stages)
 
 
 class _Maps(nn.Module):
-    """The maps of a GAP network; the distance is taken in the means of every stage after its ReLU.
-
-    Strangers often look alike to the last layer, which keeps what tells the classes apart and nothing else.
-    """
+    """The maps of a GAP network."""
 
     def __init__(self, served):
         super().__init__()
@@ -63,11 +86,8 @@ class _Maps(nn.Module):
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         x = (image - self.mean) / self.std
-        maps, means = x, []
-        for layer in self.network.features:
-            maps = layer(maps)
-            if isinstance(layer, nn.ReLU):
-                means.append(maps.mean(dim=(2, 3)))
+        maps, stages = _through(self.network.features, x)
+        near = answers(stages)
         if self.network.flip:
             maps = (maps + self.network.features(x.flip(3)).flip(3)) / 2
-        return maps, torch.cat(means, dim=1)
+        return maps, near

@@ -30,8 +30,9 @@ def strangers(model: str, own: np.ndarray, collections: Path) -> dict[str, np.nd
         "own test images, turned by 90°": np.ascontiguousarray(np.rot90(own, axes=(2, 3))),
         "own test images, pixels shuffled": _shuffled(own),
     }
-    for name, read in (("MNIST", _mnist), ("CIFAR-10", _cifar), ("chest radiographs", _chest)):
-        if not name.lower().startswith(model):
+    others = (("MNIST", "mnist", _mnist), ("CIFAR-10", "cifar10", _cifar), ("chest radiographs", "chest", _chest))
+    for name, of, read in others:
+        if of != model:
             try:
                 found[name] = fitted(read(collections), shape)
             except TrainingError:

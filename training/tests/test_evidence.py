@@ -11,7 +11,9 @@ from sklearn.covariance import EmpiricalCovariance
 from training import baseline, calibration, curves, explain, heads, model_file, prepared, strangers
 from training.data import Split, assert_disjoint, check_rows
 from training.errors import TrainingError
+from training.graphs import answers, graph_of
 from training.networks.gap import GapNetwork, Whitening, conv
+from training.recipes import recipe
 from training.recipes.steps import DIGIT, PHOTOGRAPH
 
 
@@ -146,6 +148,25 @@ def test_the_distance_is_mahalanobis_to_the_nearest_class():
     wanted = np.sqrt(np.minimum(*[model.mahalanobis(features[:50] - mean) for mean in means]))
     found = distance(torch.from_numpy(features[:50]).float()).numpy()
     np.testing.assert_allclose(found, wanted, rtol=5e-3)
+
+
+@pytest.mark.parametrize(("command", "filters"), [("cifar10-1", 224), ("cifar10-3", 224), ("mnist-3", 22)])
+def test_the_distance_is_taken_in_every_stage_and_tells_noise(command, filters):
+    made = recipe(command)
+    graph = graph_of(made.learner())
+    small = np.random.default_rng(0).random((600, made.image_shape[0], 4, 4), np.float32)
+    smooth = torch.nn.functional.interpolate(torch.from_numpy(small), made.image_shape[1:], mode="bicubic").clip(0, 1)
+    fitted = heads.attach_distance(graph, smooth[:500].numpy(), np.arange(500) % 10)
+    assert fitted.features == 2 * filters
+    with torch.no_grad():
+        own, noise = (graph(rows)["ood"] for rows in (smooth[500:], torch.rand(100, *made.image_shape)))
+    bound = own.quantile(0.99)
+    assert (noise > bound).all()
+
+
+def test_the_stages_answers_are_their_means_and_how_often_they_are_above_zero():
+    maps = torch.tensor([[[[0.0, 2.0]], [[3.0, 1.0]]]])
+    np.testing.assert_allclose(answers([maps, maps[:, :1]]), [[1, 2, 0.5, 1, 1, 0.5]])
 
 
 def test_whitened_patches_have_unit_variance():
