@@ -54,6 +54,11 @@ def _parser() -> argparse.ArgumentParser:
     of_bundle("refresh", "write a bundle anew around its model.onnx: figures, baseline, curves, card", _refresh)
     line = "try fp16 weights and static int8 of a bundle and state in its evaluation and card what came of it"
     of_bundle("formats", line, _formats)
+    line = "train a chest recipe on five folds of patients and state the spread in its bundle's evaluation and card"
+    spread = of_bundle("folds", line, _folds)
+    spread.add_argument("--checkpoints", type=Path, default=Path(".checkpoints"), metavar="DIR")
+    spread.add_argument("--epochs", type=_positive, metavar="N", help="of each fold; default: the recipe's")
+    spread.add_argument("--crop", type=Path, metavar="BUNDLE", help="train each fold on crops by this bundle too")
     line = "paint a classifier's worst mistakes, with heat maps, from the data folder"
     wrong = of_bundle("failures", line, _failures)
     wrong.add_argument("--to", type=Path, required=True, metavar="DIR", help="where the sheets go; they hold images")
@@ -150,6 +155,17 @@ def _formats(options: argparse.Namespace) -> int:
 
     for name, row in formats(options.bundle, options.data).items():
         print(f"{name}: {row}")
+    print(f"written: {options.bundle}")
+    return 0
+
+
+def _folds(options: argparse.Namespace) -> int:
+    from .cross_validation import cross_validate
+
+    figures = cross_validate(options.bundle, options.data, options.checkpoints, options.epochs, options.crop)
+    for name in ("cross_validation", "crop_ablation"):
+        if found := figures.get(name):
+            print(f"{name}: held out {found['held_out_mean']:.4f} ± {found['held_out_sd']:.4f} (mean ± sd of folds)")
     print(f"written: {options.bundle}")
     return 0
 

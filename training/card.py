@@ -35,6 +35,7 @@ def render(card: Card, manifest: dict, figured: dict, commands: tuple[str, str],
         "## Figures\n\n" + figures(figured),
         "## Decision\n\n" + _decision(manifest, figured),
         "## Shortcut\n\n" + _shortcut(figured),
+        "## Spread over patients\n\n" + _spread(figured),
         "## Number formats\n\n" + _formats(figured),
         "## Limits\n\n" + "\n".join(f"- {limit}" for limit in card.limits),
         "## Repeat it\n\n" + _repeat(commands, provenance["code_commit"]),
@@ -183,6 +184,48 @@ def _shortcut(figured: dict) -> str:
         low, high = row["interval"]
         lines.append(f"| {name} | {row['value']:.4f} | {low:.4f} to {high:.4f} | {row['n']:,} |")
     return "\n".join(lines)
+
+
+def _spread(figured: dict) -> str:
+    parts = []
+    if found := figured.get("cross_validation"):
+        parts.append(
+            f"The recipe trained anew on five folds of the train folder's patients, {found['epochs']} epochs each; a "
+            "fold's figures are of its own patients, whom that training never saw, and of the published test folder."
+        )
+        parts.append(fold_table(found))
+    if tried := figured.get("crop_ablation"):
+        told = [f"The same folds on images cropped to the lungs by {tried['bundle']}:", "", fold_table(tried), ""]
+        for name, where in (("held_out", "patients of the fold"), ("test", "published test folder")):
+            gain, alone = tried[f"{name}_difference"], tried["crop_alone"][name]
+            low, high = gain["interval"]
+            told.append(
+                f"- {where}: cropped less whole {gain['value']:+.4f} ({low:+.4f} to {high:+.4f}), mean over folds; by "
+                f"the crop's box alone and by whether both lungs were found {_ranged(alone)}."
+            )
+        parts.append("\n".join(told))
+    return "\n\n".join(parts)
+
+
+def fold_table(found: dict) -> str:
+    """The folds of `cross_validation` or `crop_ablation` as a Markdown table."""
+    lines = [
+        "| fold | training images | ROC-AUC, its patients | n | ROC-AUC, test folder | n |",
+        "|---|---:|---|---:|---|---:|",
+    ]
+    for row in found["folds"]:
+        own, test = row["held_out"], row["test"]
+        lines.append(
+            f"| {row['fold']} | {row['training']:,} | {_ranged(own)} | {own['n']:,} | {_ranged(test)} | {test['n']:,} |"
+        )
+    means = [f"{found[f'{name}_mean']:.4f} ± {found[f'{name}_sd']:.4f}" for name in ("held_out", "test")]
+    lines.append(f"| mean ± standard deviation | | {means[0]} | | {means[1]} | |")
+    return "\n".join(lines)
+
+
+def _ranged(metric: dict) -> str:
+    low, high = metric["interval"]
+    return f"{metric['value']:.4f} ({low:.4f} to {high:.4f})"
 
 
 def _formats(figured: dict) -> str:

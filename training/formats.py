@@ -26,13 +26,20 @@ def formats(folder: Path, data: Path, work: Path = Path(".checkpoints/prepared")
     if missing := [entry["name"] for entry in entries if entry["name"] not in measured]:
         raise TrainingError(f"{data}: holds no {missing[0]!r}, only {', '.join(measured)}")
     figures["formats_tried"] = precision.try_formats(model, calibration, measured, rule, entries)
-    train = f"python -m training {recipe.command} --data DIR --out models/{recipe.model}/{manifest['version']}"
+    amend(folder, manifest, figures, told)
+    return figures["formats_tried"]
+
+
+def amend(folder: Path, manifest: dict, figures: dict, told: Card) -> None:
+    """Write evaluation.json, the card and the digests of `folder` anew, with these figures; the rest stays."""
+    name, version = manifest["name"], manifest["version"]
+    train = f"python -m training {name}-{version} --data DIR --out models/{name}/{version}"
+    model = folder / manifest["model"]["file"]
     with bundle.staged(folder) as aside:
         shutil.copytree(folder, aside, dirs_exist_ok=True)
         bundle.write(aside / "evaluation.json", bundle.to_json(figures))
         bundle.write(aside / "MODEL_CARD.md", card.render(told, manifest, figures, (train, figures["command"]), model))
         bundle.write_sums(aside)
-    return figures["formats_tried"]
 
 
 def _rows(recipe, data: Path, work: Path) -> tuple[Split, dict[str, Split], Card]:

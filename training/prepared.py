@@ -75,8 +75,8 @@ def _last(ran: subprocess.CompletedProcess) -> str:
     return " ".join(lines[-3:]) or f"exit code {ran.returncode}"
 
 
-def read(folder: Path) -> Prepared:
-    """What an earlier `hilum prepare` left in `folder`."""
+def manifest(folder: Path) -> list[dict]:
+    """The lines of `folder`'s manifest, sorted by source digest; docs/prepare.md names their fields."""
     path = folder / "manifest.jsonl"
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -84,8 +84,12 @@ def read(folder: Path) -> Prepared:
         raise TrainingError(f"{path}: cannot be read ({error}); run `hilum prepare` again") from error
     if not rows:
         raise TrainingError(f"{folder}: no images were prepared")
-    rows.sort(key=lambda row: row["source"])
-    pixels = []
+    return sorted(rows, key=lambda row: row["source"])
+
+
+def read(folder: Path) -> Prepared:
+    """What an earlier `hilum prepare` left in `folder`."""
+    rows, pixels = manifest(folder), []
     for row in rows:
         try:
             pixels.append(np.asarray(Image.open(folder / row["image"])))

@@ -1,6 +1,7 @@
 """Keeps the tables of docs/models.md equal to the bundles' evaluation.json: a figure stands in one place only.
 
-A table stands between `<!-- figures NAME -->` and `<!-- end -->`; what is written around it is left alone.
+A table stands between `<!-- figures NAME -->` (or `<!-- cross_validation BUNDLE -->`) and `<!-- end -->`; what is
+written around it is left alone.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 import tomllib
 from pathlib import Path
 
+from . import card
 from .errors import TrainingError
 
 _ROOT = Path(__file__).parents[1]
@@ -29,12 +31,22 @@ _SHOWN = {
     "both_lungs_found_classically, NORMAL": "both found by the classical method, NORMAL",
     "both_lungs_found_classically, PNEUMONIA": "both found by the classical method, PNEUMONIA",
 }
+_FOLDS = re.compile(r"(<!-- (cross_validation|crop_ablation) ([a-z0-9_/]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _MARKS = re.compile(r"(<!-- figures ([a-z0-9_]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def render(text: str, models: Path = _ROOT / "models") -> str:
     """The document with every table made anew."""
-    return _MARKS.sub(lambda mark: mark[1] + table(mark[2], models) + mark[3], text)
+    text = _MARKS.sub(lambda mark: mark[1] + table(mark[2], models) + mark[3], text)
+    return _FOLDS.sub(lambda mark: mark[1] + spread(mark[2], models / mark[3]) + mark[4], text)
+
+
+def spread(kind: str, folder: Path) -> str:
+    """The folds of `cross_validation` or `crop_ablation` of the bundle in `folder`."""
+    found = json.loads((folder / "evaluation.json").read_text(encoding="utf-8")).get(kind)
+    if found is None:
+        raise TrainingError(f"{folder}: its evaluation.json has no {kind}; `python -m training folds` makes it")
+    return card.fold_table(found) + "\n"
 
 
 def table(model: str, models: Path) -> str:

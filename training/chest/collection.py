@@ -39,6 +39,12 @@ class Part:
         """int64 [n]."""
         return np.array([image.label for image in self.images], np.int64)
 
+    def take(self, images: Sequence[files.Radiograph]) -> Part:
+        """These images of the part, in their order."""
+        place = {image.sha256: at for at, image in enumerate(self.images)}
+        at = [place[image.sha256] for image in images]
+        return Part(self.pixels[at], list(images), [self.statistics[row] for row in at])
+
     def rows(self) -> Rows:
         """For the loop."""
         return Rows(self.pixels, self.labels)
@@ -57,14 +63,22 @@ class Collection:
     parts: dict[str, Part]
     digest: str
 
+    def whole(self) -> Part:
+        """The train folder's parts in one."""
+        parts = [self.parts[name] for name in patients.SHARES]
+        columns = [[row for part in parts for row in getattr(part, name)] for name in ("images", "statistics")]
+        return Part(np.concatenate([part.pixels for part in parts]), *columns)
+
     def measured(self, channels: int = 1) -> dict[str, Split]:
         """What figures are given for, by name."""
         parts = {"train folder, patients held out": "held_out", "published test folder": "test"}
         return {name: self.parts[part].split(channels) for name, part in parts.items()}
 
 
-def load(folder: Path, steps: Sequence[dict], work: Path) -> Collection:
+def load(folder: Path, steps: Sequence[dict], work: Path, arguments: Sequence[str] = ()) -> Collection:
     """Read `folder/{train,test}/{NORMAL,PNEUMONIA}/`; `work` keeps the prepared images for the next time.
+
+    arguments: more of `hilum prepare`'s, such as where a crop step's bundle lies.
 
     An image that stands under two patients is left out, as `hilum prepare` does.
     """
@@ -76,7 +90,7 @@ def load(folder: Path, steps: Sequence[dict], work: Path) -> Collection:
     found = {}
     for name in ("train", "test"):
         made = prepared.prepare(
-            folder / name, work / name, recipe, files.LABELS, ["--patient", files.PATIENT, "--folds", "2"]
+            folder / name, work / name, recipe, files.LABELS, ["--patient", files.PATIENT, "--folds", "2", *arguments]
         )
         found[name] = {source: at for at, source in enumerate(made.sources)}, made
     whole = {name: _part(images, *found["train"]) for name, images in parts.items()}

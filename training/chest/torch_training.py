@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,22 +18,28 @@ from .served import fit_distance, graph, near
 DISTANCE_ROWS = 400
 
 
-def trained(
-    make: Callable[[], Classifier], plan: Plan, stages: tuple[int, ...], shrink: float, seed: int = 1
-) -> Callable[[Collection, Path, int | None], Trained]:
-    """The function that a `ChestRecipe` takes. stages, shrink: of the gate's distance, as `served` has them."""
+@dataclass(frozen=True)
+class TorchTraining:
+    """The function that a `ChestRecipe` takes: a network by a plan.
 
-    def train(found: Collection, checkpoints: Path, at_most: int | None) -> Trained:
-        run = Run(make, plan, seed, checkpoints, {"data": found.digest})
+    stages, shrink: of the gate's distance, as `served` has them.
+    """
+
+    make: Callable[[], Classifier]
+    plan: Plan
+    stages: tuple[int, ...]
+    shrink: float
+    seed: int = 1
+
+    def __call__(self, found: Collection, checkpoints: Path, at_most: int | None) -> Trained:
+        run = Run(self.make, self.plan, self.seed, checkpoints, {"data": found.digest})
         parts = found.parts
         history = run.train(parts["training"].rows(), parts["validation"].rows(), at_most)
-        served = graph(run.evaluated, stages)
+        served = graph(run.evaluated, self.stages)
         rows = parts["training"].split()
         fitted = rows.take(slice(None, None, max(1, len(rows) // DISTANCE_ROWS)))
-        served.distance = fit_distance(near(served, fitted.images), fitted.labels, shrink)
-        return Trained(served, [_sentence(plan, history, len(rows))], f"torch {torch.__version__.split('+')[0]}")
-
-    return train
+        served.distance = fit_distance(near(served, fitted.images), fitted.labels, self.shrink)
+        return Trained(served, [_sentence(self.plan, history, len(rows))], f"torch {torch.__version__.split('+')[0]}")
 
 
 def _sentence(plan: Plan, history, rows: int) -> str:

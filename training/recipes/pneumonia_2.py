@@ -4,7 +4,7 @@ from ..chest.augment import Jitter
 from ..chest.loop import Plan
 from ..chest.networks import dense121
 from ..chest.recipe import ChestRecipe
-from ..chest.torch_training import trained
+from ..chest.torch_training import TorchTraining
 
 SIDE = 128
 NETWORK = dense121
@@ -25,7 +25,7 @@ RECIPE = ChestRecipe(
     command="pneumonia-2",
     title="Pneumonia in children's chest radiographs, DenseNet-121",
     side=SIDE,
-    train=trained(NETWORK, PLAN, stages=(1, 2), shrink=0.1),
+    train=TorchTraining(NETWORK, PLAN, stages=(1, 2), shrink=0.1),
     told="DenseNet-121 from random weights (no package has its ImageNet weights), global average pool, dropout 0.3, "
     "dense 1. Cross-entropy with pos_weight = N_neg/N_pos, 0.01 L2 on the last layer, AdamW 1e-4 with a cosine to "
     "1e-6, early stopping on validation AUC with patience 5; shifted, rotated by up to 10°, brightness ±15 %, "

