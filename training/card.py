@@ -36,7 +36,7 @@ def render(card: Card, manifest: dict, figured: dict, commands: tuple[str, str],
         "## Decision\n\n" + _decision(manifest, figured),
         "## Shortcut\n\n" + _shortcut(figured),
         "## Spread over patients\n\n" + _spread(figured),
-        "## Number formats\n\n" + _formats(figured),
+        "## Number formats\n\n" + _formats(figured, manifest["model"]["precision"]),
         "## Limits\n\n" + "\n".join(f"- {limit}" for limit in card.limits),
         "## Repeat it\n\n" + _repeat(commands, provenance["code_commit"]),
     ]
@@ -228,7 +228,7 @@ def _ranged(metric: dict) -> str:
     return f"{metric['value']:.4f} ({low:.4f} to {high:.4f})"
 
 
-def _formats(figured: dict) -> str:
+def _formats(figured: dict, held: str) -> str:
     lines = ["| format | bytes | largest score difference | labels flipped | accuracy (fp32) | CPU time |"]
     lines.append("|---|---:|---:|---:|---:|---:|")
     outside = []
@@ -244,8 +244,8 @@ def _formats(figured: dict) -> str:
         outside += [] if left is None else [f"{name}: {'; '.join(left) or 'none'}."]
     if len(lines) == 2:
         return ""
-    told = f"\n\nFigures that leave fp32's 95 % interval. {' '.join(outside)}" if outside else ""
-    return "\n".join(lines) + told + "\n\nThe bundle holds fp32."
+    told = f"\n\nFigures that leave the bundle's 95 % interval. {' '.join(outside)}" if outside else ""
+    return "\n".join(lines) + told + f"\n\nThe bundle holds {held}."
 
 
 def _repeat(commands: tuple[str, str], commit: str) -> str:

@@ -20,6 +20,8 @@ def formats(folder: Path, data: Path, work: Path = Path(".checkpoints/prepared")
     recipe = recipes.recipe(f"{manifest['name']}-{manifest['version']}")
     if manifest["task"] not in ("binary", "multiclass") or getattr(recipe, "calibration", 1) == 0:
         raise TrainingError(f"{folder}: no calibration rows, from which static int8 takes its ranges")
+    if (held := manifest["model"]["precision"]) != precision.FP32:
+        raise TrainingError(f"{folder}: holds {held}; other formats are tried from fp32 when it is trained")
     calibration, measured, told = _rows(recipe, data, work)
     rule, model = evaluation.Rule.of(manifest), folder / manifest["model"]["file"]
     entries = figures["datasets"]

@@ -151,6 +151,10 @@ def layers(path: Path) -> list[tuple[str, str, int]]:
     kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     rows = []
     for node in _leading_to(model.graph, OUTPUT):
+        if node.op_type == "Cast" and (stored := node.input[0]) in kinds:
+            # A weight stored in another number format.
+            sizes[node.output[0]], kinds[node.output[0]] = sizes.get(stored, 0), kinds[stored]
+            continue
         kernel = next((list(a.ints) for a in node.attribute if a.name == "kernel_shape"), None)
         operator = node.op_type + (f" {'×'.join(map(str, kernel))}" if kernel else "")
         # Constants of other operators are a target shape or a mean, not weights; a number without a dimension is an

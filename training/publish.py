@@ -5,6 +5,8 @@ Every figure comes from the ONNX file by ONNX Runtime, not from the framework.
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -98,14 +100,19 @@ def publish(made: Publication, out: Path) -> dict:
 
     Raises: TrainingError where the export differs from the framework; then nothing is written.
     """
-    with bundle.staged(out) as folder:
-        model = folder / "model.onnx"
-        difference = _export(made, model)
+    with bundle.staged(out) as folder, tempfile.TemporaryDirectory() as place:
+        model, plain = folder / "model.onnx", Path(place) / "model.onnx"
+        difference = _export(made, plain)
+        shutil.copyfile(plain, model)
+        chosen = precision.FP32
+        if made.graph is not None and made.rows.calibration is not None:
+            chosen = precision.choose(model, next(iter(made.rows.measured.values())).images)
+            difference = _difference(made, model)
         post = _postprocess(made, model)
         held = made.rows.held()
         answers = evaluation.answer(model, held, evaluation.Rule(made.binary, post.get("calibration")))
         reject = _reject(made, answers)
-        manifest = _manifest(made, model, post, reject)
+        manifest = _manifest(made, model, post, reject, chosen)
         rule = evaluation.Rule.of(manifest)
         pairs = [evaluation.evaluate(model, split, name, rule) for name, split in made.rows.measured.items()]
         first = pairs[0][1]
@@ -114,12 +121,12 @@ def publish(made: Publication, out: Path) -> dict:
             more["out_of_distribution"] = _strangers(made, model, held, rule)
         if "cam" in model_file.output_shapes(model) and made.graph is not None:
             images = first.rows.images[: explain.PROVEN]
-            worst = explain.largest_difference(made.graph, model, images)
+            worst = explain.largest_difference(made.graph, plain, images)
             more["explanation"] = {"largest_difference_to_autograd": worst, "n": len(images)}
         entries = [entry for entry, _ in pairs]
         if made.rows.calibration is not None:
             measured = made.rows.measured
-            more["formats_tried"] = precision.try_formats(model, made.rows.calibration, measured, rule, entries)
+            more["formats_tried"] = precision.try_formats(plain, made.rows.calibration, measured, rule, entries)
         figures = evaluation.document(entries, made.commands[1], difference, more)
         if made.rows.statistics is not None:
             answers = evaluation.answer(model, held, rule)
@@ -140,7 +147,7 @@ def publish(made: Publication, out: Path) -> dict:
 
 
 def _export(made: Publication, model: Path) -> dict:
-    """Write model.onnx and compare it with the framework's graph on real images."""
+    """Write model.onnx in fp32; its largest difference to the framework's graph on real images."""
     if made.graph is None:
         model.write_bytes(made.onnx.read_bytes())
         model_file.check(model, model_file.Interface(made.image_shape, len(made.labels)))
@@ -151,20 +158,30 @@ def _export(made: Publication, model: Path) -> dict:
     if isinstance(made.graph, ServedGraph) and made.graph.distance is None:
         few = made.rows.training.take(slice(_DISTANCE_ROWS))
         attach_distance(made.graph, few.images, few.labels)
+    first = next(iter(made.rows.measured.values())).images[:2]
     made.graph.eval()
+    with torch.no_grad():
+        names = tuple(made.graph(torch.from_numpy(first)))
+    model_file.export(made.graph, model_file.Interface(made.image_shape, len(made.labels)), model, names)
+    difference = _difference(made, model)
+    if not difference["probabilities"] <= _EXPORT_TOLERANCE:
+        worst = difference["probabilities"]
+        raise TrainingError(f"the exported model differs from the framework's by {worst:.1e}; the export is wrong")
+    return difference
+
+
+def _difference(made: Publication, model: Path) -> dict:
+    """By output, the largest difference to the framework's graph on the first measured images."""
+    import torch
+
     images = next(iter(made.rows.measured.values())).images[:_COMPARED]
     with torch.no_grad():
         parts = [made.graph(part) for part in torch.from_numpy(images).split(64)]
-    names = tuple(parts[0])
-    model_file.export(made.graph, model_file.Interface(made.image_shape, len(made.labels)), model, names)
     found = model_file.run_all(model, images)
     apart = {
         name: float(np.abs(found[name] - np.concatenate([part[name].numpy() for part in parts])).max())
-        for name in names
+        for name in parts[0]
     }
-    if not apart["probabilities"] <= _EXPORT_TOLERANCE:
-        worst = apart["probabilities"]
-        raise TrainingError(f"the exported model differs from the framework's by {worst:.1e}; the export is wrong")
     return apart | {"n": len(images), "framework": made.provenance.framework}
 
 
@@ -199,7 +216,7 @@ def _gate(values: np.ndarray) -> float:
     return float(np.quantile(values.astype(np.float64), 1 - _REFUSED, method="higher"))
 
 
-def _manifest(made: Publication, model: Path, post: dict, reject: dict | None) -> dict:
+def _manifest(made: Publication, model: Path, post: dict, reject: dict | None, chosen: str) -> dict:
     """bundle.toml without its baseline."""
     outputs = [
         {"name": name, "role": ROLES[name], "dtype": "FP32", "shape": shape}
@@ -215,7 +232,7 @@ def _manifest(made: Publication, model: Path, post: dict, reject: dict | None) -
             "file": model.name,
             "sha256": bundle.sha256(model),
             "layout": "NCHW",
-            "precision": "fp32",
+            "precision": chosen,
             "input": [{"name": model_file.INPUT, "dtype": "FP32", "shape": [-1, *made.image_shape]}],
             "output": outputs,
         },

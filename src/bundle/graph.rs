@@ -166,6 +166,15 @@ impl Weight {
 }
 
 impl OnnxGraph {
+    /// The weight behind a value: itself, or one that is stored in another number format and cast.
+    #[must_use]
+    pub fn weight(&self, value: &str) -> Option<&Weight> {
+        self.weights.get(value).or_else(|| {
+            let cast = |node: &&Node| node.op == "Cast" && node.output() == value;
+            self.weights.get(self.nodes.iter().find(cast)?.input(0)?)
+        })
+    }
+
     /// The format demands that a value is made before it is used (its IR specification, "Graphs").
     ///
     /// # Errors

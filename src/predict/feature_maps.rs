@@ -141,7 +141,7 @@ struct Watched<'a> {
 fn watched(graph: &OnnxGraph, layers: usize) -> Vec<Watched<'_>> {
     let convolutions = graph.nodes.iter().filter_map(|node| {
         let weight = node.input(1).filter(|_| node.op == "Conv")?;
-        let plane = graph.weights.get(weight).is_some_and(|weight| weight.shape.len() == 4);
+        let plane = graph.weight(weight).is_some_and(|weight| weight.shape.len() == 4);
         let value = activated(graph, node).to_owned();
         plane.then(|| Watched { layer: node.name.clone(), weight, value })
     });
@@ -155,7 +155,7 @@ fn activated<'a>(graph: &'a OnnxGraph, node: &'a Node) -> &'a str {
         let mut users =
             graph.nodes.iter().filter(|user| user.inputs.iter().any(|input| input == value));
         let (Some(user), None) = (users.next(), users.next()) else { return value };
-        let constant = user.inputs.iter().any(|input| graph.weights.contains_key(input));
+        let constant = user.inputs.iter().any(|input| graph.weight(input).is_some());
         match user.op.as_str() {
             "BatchNormalization" => value = user.output(),
             "Add" if constant => value = user.output(),
@@ -206,7 +206,7 @@ impl Painter {
         watched: &Watched<'_>,
         maps: &Tensor,
     ) -> Result<(), FeatureMapError> {
-        let weight = graph.weights.get(watched.weight);
+        let weight = graph.weight(watched.weight);
         let filters = weight.map(|weight| weight.shape.clone()).unwrap_or_default();
         let values = weight.and_then(crate::bundle::Weight::floats).unwrap_or_default();
         let tiles = filter_tiles(&filters, &values)?;

@@ -1,4 +1,4 @@
-"""Cross-validation: who is in which fold, what is written, and the paired comparison; a tiny network on drawn images."""
+"""Cross-validation: who is in which fold, what is written, the paired comparison; a tiny network on drawn images."""
 
 import dataclasses
 from pathlib import Path

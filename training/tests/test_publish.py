@@ -3,12 +3,14 @@
 import errno
 import json
 import tomllib
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
-from training import bundle, calibration, evaluation, heads, publish
+from training import bundle, calibration, evaluation, heads, model_file, precision, publish
 from training.__main__ import main
 from training.baseline import STATISTICS
 from training.data import Split
@@ -114,3 +116,35 @@ def test_a_full_disk_leaves_no_bundle_and_is_said_in_a_line(tmp_path, monkeypatc
     monkeypatch.setattr("training.train.train", lambda *_: full(out, ""))
     assert main(["mnist-2", "--data", str(mnist_folder), "--out", str(tmp_path / "mnist" / "2")]) == 1
     assert "No space left on device; nothing was replaced" in capsys.readouterr().err
+
+
+def exported(path: Path, gain: float) -> np.ndarray:
+    """A model with a distance at `path`, its last layer `gain` times as steep; images for it."""
+    torch.manual_seed(0)
+    network = GapNetwork(torch.nn.Sequential(*conv(1, 16, pool=True), *conv(16, 32)), 32, 3).eval()
+
+    class Features(torch.nn.Module):
+        def forward(self, image):
+            maps = network.maps(image)
+            return maps, maps.mean(dim=(2, 3))
+
+    graph = heads.ServedGraph(Features(), network.head.weight * gain, network.head.bias)
+    images = np.random.default_rng(0).random((40, 1, 16, 16), np.float32)
+    heads.attach_distance(graph, images, np.arange(40) % 3)
+    model_file.export(graph, model_file.Interface((1, 16, 16), 3), path, tuple(heads.ROLES))
+    return images
+
+
+@pytest.mark.parametrize(("gain", "cost", "kept"), [(1, 1.0, "fp16-weights"), (300, 1.0, "fp32"), (1, 1.2, "fp32")])
+def test_fp16_weights_ship_where_they_cost_neither_score_nor_time(tmp_path, monkeypatch, gain, cost, kept):
+    path = tmp_path / "model.onnx"
+    images = exported(path, gain)
+    before, scores, told = path.read_bytes(), model_file.run(path, images), model_file.layers(path)
+    monkeypatch.setattr(precision, "cpu_time", lambda model, _: cost if "half" in model.name else 1.0)
+    assert precision.choose(path, images) == kept
+    assert list(tmp_path.iterdir()) == [path] and (path.read_bytes() == before) == (kept == "fp32")
+    kinds = {tensor.name: tensor.data_type for tensor in onnx.load(path).graph.initializer}
+    half = {name for name, kind in kinds.items() if kind == onnx.TensorProto.FLOAT16}
+    assert bool(half) == (kept != "fp32") and not any("distance" in name for name in half)
+    assert np.abs(model_file.run(path, images) - scores).max() <= 1e-3
+    assert model_file.layers(path) == told

@@ -150,7 +150,7 @@ fn grown(one: &[i64], two: &[i64]) -> Option<Vec<i64>> {
 fn kernel(graph: &OnnxGraph, node: &Node) -> Option<Vec<i64>> {
     match node.op.as_str() {
         "Conv" | "ConvTranspose" => {
-            let weight = graph.weights.get(node.input(1)?).and_then(|weight| weight.shape.get(2..));
+            let weight = graph.weight(node.input(1)?).and_then(|weight| weight.shape.get(2..));
             weight.or_else(|| node.ints("kernel_shape")).map(<[i64]>::to_vec)
         }
         "MaxPool" | "AveragePool" | "LpPool" => node.ints("kernel_shape").map(<[i64]>::to_vec),
