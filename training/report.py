@@ -1,7 +1,7 @@
 """Keeps the tables of docs/models.md equal to the bundles' evaluation.json: a figure stands in one place only.
 
-A table stands between `<!-- figures NAME -->` (or `<!-- cross_validation BUNDLE -->`) and `<!-- end -->`; what is
-written around it is left alone.
+A table stands between `<!-- KIND NAME -->` and `<!-- end -->`; what is written around it is left alone. Kinds:
+`figures` of a model; `cross_validation` and `crop_ablation` of a bundle; `gates` and `formats` of `every` bundle.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 from . import card
@@ -31,14 +32,54 @@ _SHOWN = {
     "both_lungs_found_classically, NORMAL": "both found by the classical method, NORMAL",
     "both_lungs_found_classically, PNEUMONIA": "both found by the classical method, PNEUMONIA",
 }
-_FOLDS = re.compile(r"(<!-- (cross_validation|crop_ablation) ([a-z0-9_/]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-_MARKS = re.compile(r"(<!-- figures ([a-z0-9_]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_STRANGERS = {
+    "uniform noise": "noise",
+    "blank, 11 grey levels": "blank",
+    "MNIST": "digits",
+    "CIFAR-10": "CIFAR-10",
+    "crops of two colour photographs": "photographs",
+    "chest radiographs": "radiographs",
+    "own test images, inverted": "own, inverted",
+    "own test images, turned by 90°": "turned by 90°",
+    "own test images, turned by 180°": "by 180°",
+    "own test images, pixels shuffled": "shuffled",
+}
+_KINDS = "figures|cross_validation|crop_ablation|gates|formats"
+_MARKS = re.compile(rf"(<!-- ({_KINDS}) ([a-z0-9_/]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def render(text: str, models: Path = _ROOT / "models") -> str:
     """The document with every table made anew."""
-    text = _MARKS.sub(lambda mark: mark[1] + table(mark[2], models) + mark[3], text)
-    return _FOLDS.sub(lambda mark: mark[1] + spread(mark[2], models / mark[3]) + mark[4], text)
+
+    def table(mark: re.Match) -> str:
+        kind, name = mark[2], mark[3]
+        if kind == "figures":
+            made = figures(name, models)
+        elif kind in ("gates", "formats"):
+            made = {"gates": gates, "formats": formats}[kind](models)
+        else:
+            made = spread(kind, models / name)
+        return mark[1] + made + mark[4]
+
+    return _MARKS.sub(table, text)
+
+
+def figures(model: str, models: Path) -> str:
+    """A row a version, data set and metric: value, 95 % interval, n; below it what repeats them."""
+    lines, commands = ["| bundle | data | metric | value | 95 % interval | n |", "|---|---|---|---:|---|---:|"], []
+    for name, _, evaluation in _bundles(models, model):
+        for entry in evaluation["datasets"]:
+            for metric in entry["metrics"]:
+                if metric["name"] in _SHOWN:
+                    low, high = metric["interval"]
+                    lines.append(
+                        f"| {name} | {entry['name']} | {_SHOWN[metric['name']]} | {metric['value']:.4f} | "
+                        f"{low:.4f} to {high:.4f} | {metric['n']:,} |"
+                    )
+        commands.append(evaluation["command"])
+    if not commands:
+        raise TrainingError(f"{models / model}: no bundle there; remove its table from {DOCUMENT.name}")
+    return "\n".join(lines) + "\n\n```sh\n" + "\n".join(commands) + "\n```\n"
 
 
 def spread(kind: str, folder: Path) -> str:
@@ -49,25 +90,42 @@ def spread(kind: str, folder: Path) -> str:
     return card.fold_table(found) + "\n"
 
 
-def table(model: str, models: Path) -> str:
-    """A row a version, data set and metric: value, 95 % interval, n; below it what repeats them."""
-    folders = sorted((path for path in (models / model).glob("[0-9]*")), key=lambda path: int(path.name))
-    if not folders:
-        raise TrainingError(f"{models / model}: no bundle there; remove its table from {DOCUMENT.name}")
-    lines, commands = ["| bundle | data | metric | value | 95 % interval | n |", "|---|---|---|---:|---|---:|"], []
-    for folder in folders:
+def gates(models: Path) -> str:
+    """A row a bundle with a gate: the share refused of each set of strangers, and of its own images."""
+    lines = [f"| bundle | {' | '.join(_STRANGERS.values())} | own test images |"]
+    lines.append("|---|" + "---:|" * (len(_STRANGERS) + 1))
+    for name, _, evaluation in _bundles(models):
+        if tried := evaluation.get("out_of_distribution", {}).get("tried"):
+            shares = {row["name"]: f"{row['refused']:.3f}" for row in tried}
+            own = evaluation["datasets"][0]["refused"]["share"]
+            lines.append(f"| {name} | {' | '.join(shares.get(of, '') for of in _STRANGERS)} | {own:.3f} |")
+    return "\n".join(lines) + "\n"
+
+
+def formats(models: Path) -> str:
+    """A row a bundle and number format that was tried."""
+    lines = ["| bundle | format | bytes | fp32 | largest score difference | CPU time | figures outside | ships |"]
+    lines.append("|---|---|---:|---:|---:|---:|---:|---|")
+    for name, manifest, evaluation in _bundles(models):
+        for kind, row in evaluation.get("formats_tried", {}).items():
+            if "failed" in row:
+                lines.append(f"| {name} | {kind} | failed | | | | | |")
+                continue
+            lines.append(
+                f"| {name} | {kind} | {row['bytes']:,} | {row['fp32_bytes']:,} | "
+                f"{row['largest_score_difference']:.1e} | {row['cpu_time_over_fp32']} × | {len(row['outside'])} | "
+                f"{'yes' if manifest['model']['precision'] == kind else ''} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _bundles(models: Path, model: str = "*") -> Iterator[tuple[str, dict, dict]]:
+    """Name, bundle.toml and evaluation.json of every version, in order."""
+    folders = [path for path in models.glob(f"{model}/[0-9]*") if path.is_dir()]
+    for folder in sorted(folders, key=lambda path: (path.parent.name, int(path.name))):
+        manifest = tomllib.loads((folder / "bundle.toml").read_text(encoding="utf-8"))
         evaluation = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
-        version = tomllib.loads((folder / "bundle.toml").read_text(encoding="utf-8"))["version"]
-        for entry in evaluation["datasets"]:
-            for metric in entry["metrics"]:
-                if metric["name"] in _SHOWN:
-                    low, high = metric["interval"]
-                    lines.append(
-                        f"| {model}/{version} | {entry['name']} | {_SHOWN[metric['name']]} | {metric['value']:.4f} | "
-                        f"{low:.4f} to {high:.4f} | {metric['n']:,} |"
-                    )
-        commands.append(evaluation["command"])
-    return "\n".join(lines) + "\n\n```sh\n" + "\n".join(commands) + "\n```\n"
+        yield f"{manifest['name']}/{manifest['version']}", manifest, evaluation
 
 
 def write(document: Path = DOCUMENT) -> None:
