@@ -26,7 +26,8 @@ RECIPE = ChestRecipe(
     title="Pneumonia in children's chest radiographs, DenseNet-121",
     side=SIDE,
     train=TorchTraining(NETWORK, PLAN, stages=(1, 2), shrink=0.1),
-    told="DenseNet-121 from random weights (no package has its ImageNet weights), global average pool, dropout 0.3, "
+    told="DenseNet-121 from random weights (no package has its ImageNet weights, so that no layer rests in the first "
+    "epochs, as `freeze_layers` would have it of one that starts pre-trained), global average pool, dropout 0.3, "
     "dense 1. Cross-entropy with pos_weight = N_neg/N_pos, 0.01 L2 on the last layer, AdamW 1e-4 with a cosine to "
     "1e-6, early stopping on validation AUC with patience 5; shifted, rotated by up to 10°, brightness ±15 %, "
     "mirrored, a square of 32 pixels cut out, aspect and scale jittered.",
