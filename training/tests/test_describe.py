@@ -115,3 +115,20 @@ def test_the_picture_shows_the_maps_that_onnx_runtime_gives(program, tmp_path):
         span = max(plane.max() - plane.min(), np.finfo(np.float32).tiny)
         wanted = (255 * (plane - plane.min()) / span).astype(int)[place][:, place]
         assert np.abs(tile - wanted).max() <= 1, at
+
+
+def test_filters_that_are_stored_as_fp16_are_drawn_too(program, tmp_path):
+    folder = ROOT / "models" / "pneumonia" / "1"
+    image = np.tile(np.linspace(0, 255, 160).astype(np.uint8), (160, 1))
+    Image.fromarray(image).save(tmp_path / "ramp.png")
+    told = describe(program, folder, "--feature-maps", tmp_path / "ramp.png", "--to", tmp_path / "maps.png")
+    stored = {tensor.name: tensor for tensor in onnx.load(folder / "model.onnx").graph.initializer}
+    half = [tensor for tensor in stored.values() if tensor.data_type == onnx.TensorProto.FLOAT16]
+    filters = next(onnx.numpy_helper.to_array(tensor) for tensor in half if list(tensor.dims) == [32, 3, 3, 3])
+    assert told["feature_maps"][0]["filters"] == [32, 3, 3, 3] and told["feature_maps"][0]["filter_rows"] == 2
+    picture = np.asarray(Image.open(tmp_path / "maps.png").convert("RGB")).astype(float)
+    largest = np.abs(filters.astype(np.float32)).max()
+    for at, one in enumerate(filters.astype(np.float32)):
+        top, left = (2 + at // 16 * 66), 2 + at % 16 * 66
+        middle = picture[top + 10 : top + 64 : 21, left + 10 : left + 64 : 21]
+        np.testing.assert_allclose(middle, 127.5 + 127.5 * one.transpose(1, 2, 0) / largest, atol=1.5)
