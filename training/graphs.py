@@ -6,7 +6,7 @@ import keras
 import torch
 from torch import nn
 
-from .heads import ServedGraph
+from .heads import DIRECTIONS, ServedGraph
 from .learners import KerasLearner, Learner
 from .networks.gap import GapNetwork
 
@@ -30,12 +30,18 @@ def graph_of(learner: Learner) -> ServedGraph:
 
 
 def answers(stages: list[torch.Tensor]) -> torch.Tensor:
-    """What the distance is taken in: of every stage's filters the mean, and the share of places that are above 0.
+    """What the distance is taken in: of the stages' filters the mean, and the share of places that are above 0.
 
-    stages: maps [n, c, h, w] after their ReLU. Strangers often look alike to the last layer, which keeps what tells
-    the classes apart and nothing else; how much and how often the filters before it answer gives them away.
+    stages: maps [n, c, h, w] after their ReLU; as many from the first as the distance has directions for. Strangers
+    often look alike to the last layer, which keeps what tells the classes apart and nothing else; how much and how
+    often the filters before it answer gives them away.
     """
-    means = [found for maps in stages for found in (maps.mean(dim=(2, 3)), (maps > 0).float().mean(dim=(2, 3)))]
+    means, left = [], DIRECTIONS
+    for maps in stages:
+        left -= 2 * maps.shape[1]
+        if means and left < 0:
+            break
+        means += [maps.mean(dim=(2, 3)), (maps > 0).float().mean(dim=(2, 3))]
     return torch.cat(means, dim=1)
 
 

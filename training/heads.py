@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-# Directions of the within-class spread that count in the distance; more would only make the file larger.
-_DIRECTIONS = 512
+#: Directions of the within-class spread that count in the distance; more would only make the file larger.
+DIRECTIONS = 512
 
 
 class ServedGraph(nn.Module):
@@ -95,7 +95,7 @@ def fit_distance(features: np.ndarray, labels: np.ndarray) -> Distance:
     shrunk = covariance + np.eye(len(covariance)) * (1e-3 * np.trace(covariance) / len(covariance) + 1e-12)
     values, vectors = np.linalg.eigh(shrunk)
     # Small eigenvalues are kept first: what hardly varies in the training data gives strangers away.
-    kept = slice(0, _DIRECTIONS)
+    kept = slice(0, DIRECTIONS)
     return Distance(vectors[:, kept] / np.sqrt(values[kept]), means)
 
 

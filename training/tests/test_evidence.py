@@ -150,10 +150,13 @@ def test_the_distance_is_mahalanobis_to_the_nearest_class():
     np.testing.assert_allclose(found, wanted, rtol=5e-3)
 
 
-@pytest.mark.parametrize(("command", "filters"), [("cifar10-1", 224), ("cifar10-3", 224), ("mnist-3", 22)])
+@pytest.mark.parametrize(
+    ("command", "filters"), [("cifar10-1", 224), ("cifar10-3", 224), ("mnist-3", 22), ("cifar10-2", 248)]
+)
 def test_the_distance_is_taken_in_every_stage_and_tells_noise(command, filters):
     made = recipe(command)
     graph = graph_of(made.learner())
+    # Of cifar10-2's 760 filters those of the first four stages, which the distance has directions for.
     small = np.random.default_rng(0).random((600, made.image_shape[0], 4, 4), np.float32)
     smooth = torch.nn.functional.interpolate(torch.from_numpy(small), made.image_shape[1:], mode="bicubic").clip(0, 1)
     fitted = heads.attach_distance(graph, smooth[:500].numpy(), np.arange(500) % 10)
