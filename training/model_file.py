@@ -22,7 +22,7 @@ INPUT, OUTPUT, BATCH = "image", "probabilities", "batch"
 # Scores are computed in batches of this size; fixed because the order of additions may depend on it.
 _ROWS = 250
 # As many bytes of input at most are run at once: a batch of large images has larger feature maps still.
-_BYTES = 16 << 20
+_BYTES = 2 << 20
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ use crate::harness::root;
 
 /// What Keras' `count_params` or the sum over PyTorch's `parameters()` says of the networks that
 /// `training/recipes` builds.
-const PARAMETERS: [(&str, u64); 9] = [
+const PARAMETERS: [(&str, u64); 10] = [
     ("cifar10/1", 356_810),
+    ("cifar10/2", 790_506),
     ("cifar10/3", 204_570),
     // 200,777 by PyTorch; each of its 14 batch norms, folded, leaves one number a channel of two.
     ("lung_field/1", 200_313),
