@@ -12,7 +12,7 @@ use crate::harness::root;
 
 /// What Keras' `count_params` or the sum over PyTorch's `parameters()` says of the networks that
 /// `training/recipes` builds.
-const PARAMETERS: [(&str, u64); 10] = [
+const PARAMETERS: [(&str, u64); 11] = [
     ("cifar10/1", 356_810),
     ("cifar10/2", 790_506),
     ("cifar10/3", 204_570),
@@ -24,6 +24,7 @@ const PARAMETERS: [(&str, u64); 10] = [
     // A batch norm that is folded into its convolution leaves one number a channel.
     ("mnist/4", 72_594),
     ("pneumonia/1", 7_392_578),
+    ("pneumonia/2", 6_948_609),
     ("pneumonia/3", 3_371_713),
 ];
 
