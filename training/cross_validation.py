@@ -29,10 +29,11 @@ def cross_validate(folder: Path, data: Path, checkpoints: Path, epochs: int | No
         raise TrainingError(f"{crop}: no bundle.toml; --crop names a segmentation bundle's folder")
     planned = getattr(getattr(recipe.train, "plan", None), "epochs", None)
     plain = folds.Setting(recipe, data, checkpoints, epochs or planned)
-    scored = folds.cross_validated(plain)
+    found = plain.load()
+    scored = folds.cross_validated(plain, found)
     figures["cross_validation"] = folds.document(plain, scored)
     if crop is not None:
         cropped = replace(plain, crop=folds.Crop(crop))
-        figures["crop_ablation"] = folds.compared(scored, folds.cross_validated(cropped), cropped)
-    amend(folder, manifest, figures, recipe.card(plain.load()))
+        figures["crop_ablation"] = folds.compared(scored, folds.cross_validated(cropped, cropped.load()), cropped)
+    amend(folder, manifest, figures, recipe.card(found))
     return figures

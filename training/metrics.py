@@ -5,6 +5,7 @@ All of them depend on the set of rows; the intervals on the order too, hence on 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -151,6 +152,15 @@ def measure(scored: Scored) -> list[dict]:
         {"name": name, "value": value, "interval": _interval(resampled[name]), "n": len(scored.labels)}
         for name, value in values.items()
     ]
+
+
+def area(scores: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> dict:
+    """ROC-AUC of one score a row as `{value, interval, n}`; rows of one name, such as a patient's, are one unit."""
+    both = np.stack([1 - scores, scores], axis=1)
+    units = np.unique(np.array(names), return_inverse=True)[1]
+    found = measure(Scored(both, both, (scores > 0.5).astype(int), labels, units))
+    metric = next(metric for metric in found if metric["name"] == "roc_auc")
+    return {name: metric[name] for name in ("value", "interval", "n")}
 
 
 def values(scored: Scored) -> dict[str, float]:

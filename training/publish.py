@@ -107,6 +107,7 @@ def publish(made: Publication, out: Path) -> dict:
         chosen = precision.FP32
         if made.graph is not None and made.rows.calibration is not None:
             chosen = precision.choose(model, next(iter(made.rows.measured.values())).images)
+        if chosen != precision.FP32:
             difference = _difference(made, model)
         post = _postprocess(made, model)
         held = made.rows.held()

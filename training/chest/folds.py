@@ -121,17 +121,11 @@ def _scores(network: nn.Module, part: Part) -> np.ndarray:
 
 def area(scores: np.ndarray, part: Part) -> dict:
     """ROC-AUC of the scores with its interval over patients."""
-    both = np.stack([1 - scores, scores], axis=1)
-    names = np.array([image.patient for image in part.images])
-    units = np.unique(names, return_inverse=True)[1]
-    found = metrics.measure(metrics.Scored(both, both, (scores > 0.5).astype(int), part.labels, units))
-    metric = next(metric for metric in found if metric["name"] == "roc_auc")
-    return {name: metric[name] for name in ("value", "interval", "n")}
+    return metrics.area(scores, part.labels, [image.patient for image in part.images])
 
 
-def cross_validated(setting: Setting) -> list[Scored]:
-    """Every fold, one after the other."""
-    found = setting.load()
+def cross_validated(setting: Setting, found: Collection) -> list[Scored]:
+    """Every fold, one after the other; found: as `setting.load` gives it."""
     return [run(setting, found, fold) for fold in range(1, FOLDS + 1)]
 
 

@@ -60,8 +60,4 @@ def _auc(name: str, values: np.ndarray, labels: np.ndarray, units: Sequence[str]
     ranks = np.argsort(np.argsort(values, kind="stable"), kind="stable") / len(values)
     # Only the order counts for an area; equal values must stay equal.
     scores = np.array([ranks[values == value].mean() for value in values]) if len(values) < 1000 else values
-    both = np.stack([1 - scores, scores], axis=1)
-    numbers = np.unique(np.array(units), return_inverse=True)[1]
-    scored = metrics.Scored(both, both, (scores > 0.5).astype(int), labels, numbers)
-    found = next(metric for metric in metrics.measure(scored) if metric["name"] == "roc_auc")
-    return {"name": name, "value": found["value"], "interval": found["interval"], "n": found["n"]}
+    return {"name": name} | metrics.area(scores, labels, units)

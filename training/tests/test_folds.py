@@ -49,8 +49,12 @@ def setting(data: Path, crop: folds.Crop | None = None) -> folds.Setting:
     return folds.Setting(made, data, data.parent / "checkpoints", 2, crop)
 
 
+def cross_validated(chosen: folds.Setting) -> list[folds.Scored]:
+    return folds.cross_validated(chosen, chosen.load())
+
+
 def test_every_patient_is_held_out_once_and_a_second_call_trains_nothing(program, data, capsys):
-    scored = folds.cross_validated(setting(data))
+    scored = cross_validated(setting(data))
     held = [image.patient for one in scored for image in one.held.images]
     assert len(held) == 120 and len(set(held)) == 60
     for one in scored:
@@ -58,7 +62,7 @@ def test_every_patient_is_held_out_once_and_a_second_call_trains_nothing(program
         assert not own & trained and len(one.held) == 24
         assert 0.8 < len(trained) / 48 < 1, "some patients choose the epoch"
     capsys.readouterr()
-    again = folds.cross_validated(setting(data))
+    again = cross_validated(setting(data))
     assert "epoch" not in capsys.readouterr().out.replace("resumed after epoch", "")
     for one, other in zip(scored, again):
         np.testing.assert_array_equal(one.scores, other.scores)
@@ -71,7 +75,7 @@ def test_every_patient_is_held_out_once_and_a_second_call_trains_nothing(program
 
 def test_crops_are_compared_on_the_same_patients(program, data):
     crop = folds.Crop(ROOT / "models" / "lung_field" / "1")
-    plain, cropped = (folds.cross_validated(setting(data, one)) for one in (None, crop))
+    plain, cropped = (cross_validated(setting(data, one)) for one in (None, crop))
     for one, other in zip(plain, cropped):
         assert [image.sha256 for image in one.held.images] == [image.sha256 for image in other.held.images]
     found = folds.compared(plain, cropped, setting(data, crop))
