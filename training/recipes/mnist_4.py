@@ -26,7 +26,7 @@ def learner() -> TorchLearner:
 RECIPE = MNIST.recipe(
     command="mnist-4",
     learner=learner,
-    epochs=10,
+    epochs=18,
     batch_size=128,
     previous_version="2",
     card=MNIST.card(
