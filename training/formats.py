@@ -20,14 +20,21 @@ def formats(folder: Path, data: Path, work: Path = Path(".checkpoints/prepared")
     recipe = recipes.recipe(f"{manifest['name']}-{manifest['version']}")
     if manifest["task"] not in ("binary", "multiclass") or getattr(recipe, "calibration", 1) == 0:
         raise TrainingError(f"{folder}: no calibration rows, from which static int8 takes its ranges")
-    if (held := manifest["model"]["precision"]) != precision.FP32:
-        raise TrainingError(f"{folder}: holds {held}; other formats are tried from fp32 when it is trained")
+    # From fp16 weights there is no way back: what they came to was stated when fp32 was at hand.
+    halved = manifest["model"]["precision"] == precision.FP16
+    kept = figures.get("formats_tried", {}) if halved else {}
+    if halved and precision.FP16 not in kept:
+        raise TrainingError(f"{folder}: holds fp16 weights and does not state what they came to; train it anew")
     calibration, measured, told = _rows(recipe, data, work)
     rule, model = evaluation.Rule.of(manifest), folder / manifest["model"]["file"]
     entries = figures["datasets"]
     if missing := [entry["name"] for entry in entries if entry["name"] not in measured]:
         raise TrainingError(f"{data}: holds no {missing[0]!r}, only {', '.join(measured)}")
-    figures["formats_tried"] = precision.try_formats(model, calibration, measured, rule, entries)
+    names = (precision.INT8,) if halved else (precision.FP16, precision.INT8)
+    found = precision.try_formats(model, calibration, measured, rule, entries, names)
+    if halved and "failed" not in found[precision.INT8]:
+        found[precision.INT8]["fp32_bytes"] = kept[precision.FP16]["fp32_bytes"]
+    figures["formats_tried"] = kept | found
     amend(folder, manifest, figures, told)
     return figures["formats_tried"]
 

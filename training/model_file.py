@@ -150,7 +150,7 @@ def layers(path: Path) -> list[tuple[str, str, int]]:
     sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in model.graph.initializer if tensor.dims}
     kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     rows = []
-    for node in _leading_to(model.graph, OUTPUT):
+    for node in leading_to(model.graph, OUTPUT):
         if node.op_type == "Cast" and (stored := node.input[0]) in kinds:
             # A weight stored in another number format.
             sizes[node.output[0]], kinds[node.output[0]] = sizes.get(stored, 0), kinds[stored]
@@ -165,7 +165,8 @@ def layers(path: Path) -> list[tuple[str, str, int]]:
     return rows
 
 
-def _leading_to(graph: onnx.GraphProto, output: str) -> list[onnx.NodeProto]:
+def leading_to(graph: onnx.GraphProto, output: str) -> list[onnx.NodeProto]:
+    """The nodes that an output depends on, in the graph's order."""
     wanted, kept = {output}, []
     for node in reversed(graph.node):
         if wanted & set(node.output):

@@ -148,3 +148,22 @@ def test_fp16_weights_ship_where_they_cost_neither_score_nor_time(tmp_path, monk
     assert bool(half) == (kept != "fp32") and not any("distance" in name for name in half)
     assert np.abs(model_file.run(path, images) - scores).max() <= 1e-3
     assert model_file.layers(path) == told
+
+
+@pytest.mark.parametrize("halved", [False, True])
+def test_int8_answers_alike_and_keeps_to_seven_bits_and_to_the_layers_of_the_scores(tmp_path, halved):
+    path, small = tmp_path / "model.onnx", tmp_path / "small.onnx"
+    images = exported(path, 1)
+    if halved:
+        precision.half_weights(path, tmp_path / "half.onnx", images)
+        path = tmp_path / "half.onnx"
+    precision.static_int8(path, small, images)
+    plain, found = (model_file.run_all(one, images) for one in (path, small))
+    assert 0 < np.abs(found["probabilities"] - plain["probabilities"]).max() < 0.02
+    graph = onnx.load(small).graph
+    tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    weights = [values for values in tensors.values() if values.dtype == np.int8 and values.size >= 96]
+    # Two convolutions and the dense layer, by what VPMADDUBSW adds in sixteen bits without saturation.
+    assert len(weights) == 3 and all(np.abs(values.astype(int)).max() in (63, 64) for values in weights)
+    (whiten,) = [values for name, values in tensors.items() if "whiten" in name]
+    assert whiten.dtype == np.float32
