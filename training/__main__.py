@@ -63,6 +63,10 @@ def _parser() -> argparse.ArgumentParser:
     wrong = of_bundle("failures", line, _failures)
     wrong.add_argument("--to", type=Path, required=True, metavar="DIR", help="where the sheets go; they hold images")
     wrong.add_argument("--count", type=_positive, default=12, metavar="N", help="of each kind at most; default: 12")
+    line = "compare the CPU time that bundles take for one row: one thread, the least of many runs by turns"
+    times = commands.add_parser("cpu-time", help=line, description=line)
+    times.add_argument("bundles", type=Path, nargs="+", metavar="bundle", help="a bundle's folder")
+    times.set_defaults(run=_cpu_time)
     line = "make the tables of docs/models.md anew from the bundles' evaluation.json"
     report = commands.add_parser("report", help=line, description=line)
     report.set_defaults(run=_report)
@@ -83,6 +87,22 @@ def _report(_: argparse.Namespace) -> int:
 
     report.write()
     print(f"written: {report.DOCUMENT}")
+    return 0
+
+
+def _cpu_time(options: argparse.Namespace) -> int:
+    import numpy as np
+
+    from . import precision
+
+    manifests = [evaluation.read_bundle(folder)[0] for folder in options.bundles]
+    models = []
+    for folder, manifest in zip(options.bundles, manifests):
+        shape = (1, *manifest["model"]["input"][0]["shape"][1:])
+        models.append((folder / manifest["model"]["file"], np.full(shape, 0.5, np.float32)))
+    seconds = precision.cpu_times(models)
+    for folder, found in zip(options.bundles, seconds):
+        print(f"{folder}: {found * 1000:.2f} ms, {found / seconds[-1]:.2f} of the last one's")
     return 0
 
 

@@ -167,3 +167,13 @@ def test_int8_answers_alike_and_keeps_to_seven_bits_and_to_the_layers_of_the_sco
     assert len(weights) == 3 and all(np.abs(values.astype(int)).max() in (63, 64) for values in weights)
     (whiten,) = [values for name, values in tensors.items() if "whiten" in name]
     assert whiten.dtype == np.float32
+
+
+def test_cpu_time_says_what_a_row_costs_and_which_bundle_is_the_dearer(capsys):
+    small, large = (str(Path(__file__).parents[2] / "models" / name) for name in ("mnist/3", "cifar10/2"))
+    assert main(["cpu-time", small, large]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert [row.split(":")[0] for row in rows] == [small, large]
+    costs = [float(row.split(": ")[1].split(" ms")[0]) for row in rows]
+    assert 0 < costs[0] < costs[1] and rows[1].endswith("1.00 of the last one's")
+    assert main(["cpu-time", small + "0"]) == 1
