@@ -93,7 +93,4 @@ class _Maps(nn.Module):
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         x = (image - self.mean) / self.std
         maps, stages = _through(self.network.features, x)
-        near = answers(stages)
-        if self.network.flip:
-            maps = (maps + self.network.features(x.flip(3)).flip(3)) / 2
-        return maps, near
+        return self.network.averaged(x, maps), answers(stages)

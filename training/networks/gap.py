@@ -9,21 +9,32 @@ from torch import nn
 class GapNetwork(nn.Module):
     """Features after a ReLU, their average over the image, one dense layer.
 
-    flip: the features are the mean of those of the image and of its mirror image (mirrored back), from which
-    embedding, logits and map follow as before: the average of both answers, in one graph. In evaluation only.
+    flip: in evaluation the features are the mean of those of the image and of its mirror image (mirrored back), from
+    which embedding, logits and map follow as before: the average of both answers, in one graph.
+    shift: of both also moved by so many pixels up and left, and down and right, the border reflected (as airbench
+    evaluates; Jordan 2024). Their maps are not moved back: it is a fraction of a place of the map.
     """
 
-    def __init__(self, features: nn.Module, channels: int, classes: int, flip: bool = False):
+    def __init__(self, features: nn.Module, channels: int, classes: int, flip: bool = False, shift: int = 0):
         super().__init__()
-        self.features, self.flip = features, flip
+        self.features, self.flip, self.shift = features, flip, shift
         self.head = nn.Linear(channels, classes)
 
     def maps(self, image: torch.Tensor) -> torch.Tensor:
         """float32 [n, channels, h, w], not below 0."""
         maps = self.features(image)
-        if self.flip and not self.training:
-            maps = (maps + self.features(image.flip(3)).flip(3)) / 2
-        return maps
+        return maps if self.training else self.averaged(image, maps)
+
+    def averaged(self, image: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+        """The mean of an image's own maps and those of its other views."""
+        views = [image]
+        if self.shift:
+            padded, (height, width) = nn.functional.pad(image, [self.shift] * 4, mode="reflect"), image.shape[2:]
+            views += [padded[:, :, at : at + height, at : at + width] for at in (0, 2 * self.shift)]
+        every = [maps, *map(self.features, views[1:])]
+        if self.flip:
+            every += [self.features(view.flip(3)).flip(3) for view in views]
+        return sum(every) / len(every)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return self.head(self.maps(image).mean(dim=(2, 3)))
