@@ -16,12 +16,18 @@ async fn the_six_core_calls_answer_for_two_versions() {
     assert!(client.server_ready(ServerReadyRequest {}).await.unwrap().into_inner().ready);
     let metadata = client.server_metadata(ServerMetadataRequest {}).await.unwrap().into_inner();
     assert_eq!(metadata.name, "hilum");
-    // Ready means that the champion is; the version beside it may still be loading.
-    let beside = ModelReadyRequest { name: "mnist".to_owned(), version: "1".to_owned() };
+    // Ready means that the champion is; the versions beside it may still be loading.
     let deadline = std::time::Instant::now() + PATIENCE;
-    while !client.model_ready(beside.clone()).await.is_ok_and(|answer| answer.into_inner().ready) {
-        assert!(std::time::Instant::now() < deadline, "version 1 is not loaded");
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    for version in ["1", "3", "4"] {
+        let beside = ModelReadyRequest { name: "mnist".to_owned(), version: version.to_owned() };
+        while !client
+            .model_ready(beside.clone())
+            .await
+            .is_ok_and(|answer| answer.into_inner().ready)
+        {
+            assert!(std::time::Instant::now() < deadline, "version {version} is not loaded");
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
     }
     for (asked, meant) in [("", "2"), ("champion", "2"), ("1", "1"), ("2", "2")] {
         let (name, version) = ("mnist".to_owned(), asked.to_owned());
