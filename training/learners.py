@@ -17,6 +17,7 @@ import torch
 
 from .data import Split
 from .errors import TrainingError
+from .state import write_state
 
 # Told after every batch; drives the progress bar.
 Tick = Callable[[], object]
@@ -203,7 +204,7 @@ class TorchLearner:
         return parts | ({"averaged": self.averaged} if self.averaged else {})
 
     def save(self, path: Path) -> None:
-        torch.save({name: part.state_dict() for name, part in self._state().items()}, path)
+        write_state({name: part.state_dict() for name, part in self._state().items()}, path)
 
     def load(self, path: Path) -> None:
         try:

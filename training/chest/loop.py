@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from ..errors import TrainingError
+from ..state import write_state
 from .augment import Jitter
 
 _EVAL_ROWS = 64
@@ -228,7 +229,7 @@ class Run:
             "best": self.best,
         }
         aside = self.folder / "latest.partial"
-        torch.save(state, aside)
+        write_state(state, aside)
         # Being stopped before this line leaves the previous epoch in force.
         aside.replace(self.folder / "latest.pt")
 

@@ -180,3 +180,11 @@ def test_the_u_net_finds_bright_squares_and_resumes(tmp_path):
     assert unet.dice(found, masks).mean() > 0.9
     again = unet.train(*arguments, tmp_path / "a")
     assert torch.equal(weights(again), weights(network))
+
+
+def test_a_full_disk_is_said_of_the_checkpoint_and_leaves_none(tmp_path):
+    training, validation = rows(16, 0), rows(16, 1)
+    (tmp_path / "latest.partial").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device.*latest.partial"):
+        Run(tiny, PLAN, 1, tmp_path, {}).train(training, validation)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("latest")] == []
