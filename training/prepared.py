@@ -5,8 +5,10 @@ So a network never sees pixels in training that it would not see in service.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -23,6 +25,9 @@ from .errors import TrainingError
 _ROOT = Path(__file__).parents[1]
 # `hilum prepare` wants two classes; what they are does not matter where only pixels are asked for.
 _TURNS = ("even", "odd")
+_PROGRESS = re.compile(r"\d+ of \d+ images")
+# Of the files that cannot be read, so many are named in a message.
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -64,14 +69,27 @@ def prepare(
     command = [binary(), "prepare", source, target, "--recipe", recipe, "--classes", ",".join(classes), *arguments]
     ran = subprocess.run([str(part) for part in command], cwd=_ROOT, capture_output=True, text=True)
     if ran.returncode == 3:
-        raise TrainingError(f"{source}: some images cannot be read, see {target}/report.json: {_last(ran)}")
+        raise TrainingError(f"{source}: {_unreadable(source, target)}; mend or remove them")
     if ran.returncode:
         raise TrainingError(f"hilum prepare {source}: {_last(ran)}")
     return read(target)
 
 
+def _unreadable(source: Path, target: Path) -> str:
+    """Which files `hilum prepare` could not read: its report has their digests, because names may name patients."""
+    from .bundle import sha256
+
+    report = target / "report.json"
+    failed = json.loads(report.read_text(encoding="utf-8"))["failed"]
+    named = (path for path in sorted(source.rglob("*")) if path.is_file() and sha256(path) in failed)
+    shown = [str(path.relative_to(source)) for path in itertools.islice(named, _NAMED)]
+    more = f" and {len(failed) - len(shown)} more (by SHA-256 in {report})" if len(failed) > len(shown) else ""
+    return f"{', '.join(shown)}{more} cannot be read"
+
+
 def _last(ran: subprocess.CompletedProcess) -> str:
     lines = (ran.stderr.strip() or ran.stdout.strip()).splitlines()
+    lines = [line for line in lines if not _PROGRESS.fullmatch(line.strip())]
     return " ".join(lines[-3:]) or f"exit code {ran.returncode}"
 
 

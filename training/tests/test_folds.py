@@ -53,6 +53,15 @@ def cross_validated(chosen: folds.Setting) -> list[folds.Scored]:
     return folds.cross_validated(chosen, chosen.load())
 
 
+def test_files_that_cannot_be_read_are_named(program, data):
+    (data / "train" / "NORMAL" / "IM-0003-6.png").write_bytes(b"no image")
+    (data / "train" / "PNEUMONIA" / "person4_virus_9.png").write_bytes(b"\x89PNG neither")
+    with pytest.raises(
+        TrainingError, match=r"train: NORMAL/IM-0003-6.png, PNEUMONIA/person4_virus_9.png cannot be read"
+    ):
+        setting(data).load()
+
+
 def test_every_patient_is_held_out_once_and_a_second_call_trains_nothing(program, data, capsys):
     scored = cross_validated(setting(data))
     held = [image.patient for one in scored for image in one.held.images]
