@@ -73,7 +73,8 @@ def _network(model: Path) -> str:
         lines = [f"{len(layers)} operators; `hilum bundle describe` lists them."]
     return (
         "\n".join(lines) + f"\n\n{total:,} numbers learned (running means and variances of batch norms that were not "
-        f"folded included), opset {model_file.OPSET}, {model.stat().st_size:,} bytes."
+        f"folded included, each weight once however often it is used), opset {model_file.OPSET}, "
+        f"{model.stat().st_size:,} bytes."
     )
 
 
@@ -229,7 +230,7 @@ def _ranged(metric: dict) -> str:
 
 
 def _formats(figured: dict, held: str) -> str:
-    lines = ["| format | bytes | largest score difference | labels flipped | accuracy (fp32) | CPU time |"]
+    lines = ["| format | bytes | largest score difference | labels flipped | accuracy* (fp32) | CPU time |"]
     lines.append("|---|---:|---:|---:|---:|---:|")
     outside = []
     for name, row in figured.get("formats_tried", {}).items():
@@ -245,7 +246,8 @@ def _formats(figured: dict, held: str) -> str:
     if len(lines) == 2:
         return ""
     told = f"\n\nFigures that leave the bundle's 95 % interval. {' '.join(outside)}" if outside else ""
-    return "\n".join(lines) + told + f"\n\nThe bundle holds {held}."
+    plain = "\n\n\\* of the label with the largest raw score, on the first images of the first part measured."
+    return "\n".join(lines) + plain + told + f"\n\nThe bundle holds {held}."
 
 
 def _repeat(commands: tuple[str, str], commit: str) -> str:

@@ -144,24 +144,34 @@ def run_all(path: Path, images: np.ndarray, names: tuple[str, ...] | None = None
 
 
 def layers(path: Path) -> list[tuple[str, str, int]]:
-    """The graph's nodes up to the scores, in order, as (operator with kernel, output shape, number of weights)."""
+    """The graph's nodes up to the scores, in order, as (operator with kernel, output shape, number of weights).
+
+    A weight counts where it is used first: a graph of several views uses each more than once.
+    """
     model = onnx.shape_inference.infer_shapes(onnx.load(path))
     shapes = {value.name: shape(value) for value in (*model.graph.value_info, *model.graph.output)}
-    sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in model.graph.initializer if tensor.dims}
-    kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
-    rows = []
+    floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+    sizes = {
+        tensor.name: int(np.prod(tensor.dims))
+        for tensor in model.graph.initializer
+        if tensor.dims and tensor.data_type in floats
+    }
+    stored, used, rows = {tensor.name: tensor.name for tensor in model.graph.initializer}, set(), []
     for node in leading_to(model.graph, OUTPUT):
-        if node.op_type == "Cast" and (stored := node.input[0]) in kinds:
-            # A weight stored in another number format.
-            sizes[node.output[0]], kinds[node.output[0]] = sizes.get(stored, 0), kinds[stored]
+        if node.op_type in ("Cast", "Transpose", "Reshape", "Identity") and node.input[0] in stored:
+            # A weight kept in another number format or order.
+            stored[node.output[0]] = stored[node.input[0]]
             continue
         kernel = next((list(a.ints) for a in node.attribute if a.name == "kernel_shape"), None)
         operator = node.op_type + (f" {'×'.join(map(str, kernel))}" if kernel else "")
         # Constants of other operators are a target shape or a mean, not weights; a number without a dimension is an
         # offset.
         counted = node.op_type in ("Conv", "Gemm", "MatMul", "Add", "BatchNormalization")
-        weights = sum(sizes.get(name, 0) for name in node.input if counted and kinds.get(name) in (1, 10))
-        rows.append((operator, " × ".join(map(str, shapes.get(node.output[0], ["?"]))), weights))
+        weights = {stored[name] for name in node.input if counted and name in stored} - used
+        used |= weights
+        rows.append(
+            (operator, " × ".join(map(str, shapes.get(node.output[0], ["?"]))), sum(sizes.get(w, 0) for w in weights))
+        )
     return rows
 
 

@@ -120,7 +120,7 @@ class ChestRecipe:
             ),
             graph=trained.graph,
             rows=publish.Rows(*split.values(), measured, statistics),
-            training={"sentences": trained.sentences},
+            training={"sentences": [self.told, *trained.sentences]},
             task="binary",
             intended_use={"medical": True, "notice": NOTICE, "views": ["AP"], "age_years": [1, 5]},
             quality=quality(statistics),

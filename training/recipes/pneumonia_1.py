@@ -37,7 +37,7 @@ RECIPE = ChestRecipe(
     "a chance of one half, shuffled each epoch, as ImageDataGenerator does. Adam at 1e-4: at Keras' default of 1e-3 it "
     "can end in one constant score.",
     limits=(
-        "A first network for comparison; the higher versions are better in every figure.",
+        "A first network for comparison: on the published test folder the higher versions are better in every figure.",
         "One hospital, one age group: for adults and other sites nothing is known of it.",
         "It gives no map: behind a flattened layer Grad-CAM++ has no closed form.",
     ),

@@ -132,3 +132,16 @@ def test_filters_that_are_stored_as_fp16_are_drawn_too(program, tmp_path):
         top, left = (2 + at // 16 * 66), 2 + at % 16 * 66
         middle = picture[top + 10 : top + 64 : 21, left + 10 : left + 64 : 21]
         np.testing.assert_allclose(middle, 127.5 + 127.5 * one.transpose(1, 2, 0) / largest, atol=1.5)
+
+
+def test_the_cards_count_is_describes(program):
+    folders = [path.parent for path in ROOT.glob("models/*/[0-9]*/bundle.toml")]
+    assert len(folders) > 10
+    for folder in folders:
+        totals = describe(program, folder)["totals"]
+        counted = sum(weights for *_, weights in model_file.layers(folder / "model.onnx"))
+        if folder.parent.name == "lung_field":
+            # Masks are no scores: its card counts nothing.
+            continue
+        assert counted == totals["parameters"] + totals["statistics"], folder
+        assert f"{counted:,} numbers learned" in (folder / "MODEL_CARD.md").read_text(encoding="utf-8"), folder
