@@ -14,7 +14,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 use crate::harness::{
-    PATIENCE, Server, config, connect, copy, models_copy, request, root, scores, seal,
+    PATIENCE, Server, config, connect, copy, models_copy, request, root, scores, seal, until,
 };
 use crate::process::Process;
 
@@ -254,9 +254,6 @@ async fn two_hundred_swaps_under_load_lose_and_mix_nothing() {
 
 /// Waits until the champion is this version.
 async fn wait_for(client: &mut Client, version: &str) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while version_of(client, "bare").await.unwrap() != version {
-        assert!(tokio::time::Instant::now() < deadline, "version {version} never came");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let what = format!("version {version} comes");
+    until(&what, async || version_of(client, "bare").await.unwrap() == version).await;
 }

@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Request, Response, Status};
 
-use crate::harness::{PATIENCE, Server, config, connect, get, request, root};
+use crate::harness::{Server, config, connect, get, request, root, until};
 
 /// A collector that keeps what it gets.
 #[derive(Clone, Default)]
@@ -98,15 +98,6 @@ async fn end(server: Server) -> Duration {
     let begun = Instant::now();
     tokio::task::spawn_blocking(move || drop(server)).await.unwrap();
     begun.elapsed()
-}
-
-/// Waits for a condition.
-async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition().await {
-        assert!(Instant::now() < deadline, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
