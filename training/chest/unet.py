@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..errors import TrainingError
+from ..state import write_state
 from .augment import Jitter, warped
 
 _EVAL_ROWS = 64
@@ -102,7 +103,7 @@ def train(
             total += loss.item()
         folder.mkdir(parents=True, exist_ok=True)
         state = {name: part.state_dict() for name, part in parts.items()}
-        torch.save(state | {"rows": len(pixels), "epochs": epochs, "done": epoch + 1}, folder / "latest.partial")
+        write_state(state | {"rows": len(pixels), "epochs": epochs, "done": epoch + 1}, folder / "latest.partial")
         (folder / "latest.partial").replace(path)
         print(f"epoch {epoch + 1}/{epochs}: loss {total / steps:.4f}, {time.monotonic() - started:.0f} s", flush=True)
     return network

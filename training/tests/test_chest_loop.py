@@ -188,3 +188,11 @@ def test_a_full_disk_is_said_of_the_checkpoint_and_leaves_none(tmp_path):
     with pytest.raises(OSError, match="No space left on device.*latest.partial"):
         Run(tiny, PLAN, 1, tmp_path, {}).train(training, validation)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("latest")] == []
+
+
+def test_a_full_disk_is_said_of_the_u_nets_checkpoint_too(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 60, (8, 16, 16)).astype(np.uint8)
+    (tmp_path / "latest.partial").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device.*latest.partial"):
+        unet.train(pixels, pixels > 30, 1, 8, 1, Jitter(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
