@@ -95,9 +95,9 @@ def _cpu_time(options: argparse.Namespace) -> int:
 
     from . import precision
 
-    manifests = [evaluation.read_bundle(folder)[0] for folder in options.bundles]
     models = []
-    for folder, manifest in zip(options.bundles, manifests):
+    for folder in options.bundles:
+        manifest, _ = evaluation.read_bundle(folder)
         shape = (1, *manifest["model"]["input"][0]["shape"][1:])
         models.append((folder / manifest["model"]["file"], np.full(shape, 0.5, np.float32)))
     seconds = precision.cpu_times(models)

@@ -20,6 +20,7 @@ _CALIBRATED_ON = 100
 # As the exporter names the buffers of `heads.Distance`.
 _DISTANCE = "inner.distance."
 _COMPARED = 2000
+_LAYERS = ("Conv", "Gemm", "MatMul")
 
 
 def try_formats(
@@ -128,14 +129,11 @@ def static_int8(model: Path, path: Path, images: np.ndarray) -> None:
     ready = path.with_suffix(".ready.onnx")
     quant_pre_process(model, ready, skip_symbolic_shape=True)
     # Distances and maps keep their precision: only the layers that lead to the scores are worth it.
-    layers = [
-        node.name
-        for node in model_file.leading_to(onnx.load(ready).graph, model_file.OUTPUT)
-        if node.op_type in ("Conv", "Gemm", "MatMul")
-    ]
+    leading = model_file.leading_to(onnx.load(ready).graph, model_file.OUTPUT)
+    layers = [node.name for node in leading if node.op_type in _LAYERS]
     quantize_static(
         ready, path, Reader(), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,
-        nodes_to_quantize=layers, op_types_to_quantize=["Conv", "Gemm", "MatMul"],
+        nodes_to_quantize=layers, op_types_to_quantize=list(_LAYERS),
     )  # fmt: skip
     ready.unlink()
 

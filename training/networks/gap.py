@@ -27,6 +27,8 @@ class GapNetwork(nn.Module):
 
     def averaged(self, image: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
         """The mean of an image's own maps and those of its other views."""
+        if not (self.flip or self.shift):
+            return maps
         views = [image]
         if self.shift:
             padded, (height, width) = nn.functional.pad(image, [self.shift] * 4, mode="reflect"), image.shape[2:]
