@@ -53,6 +53,7 @@ RECIPE = CIFAR.recipe(
         "Filters that start as identities; SGD with Nesterov momentum 0.9, one cycle to 0.25, weight decay 5e-4, label "
         "smoothing 0.1, moving average of weights (0.99), bfloat16 where layers multiply; mirrored, shifted by up to 4 "
         "pixels, a square of 10 pixels cut out. The graph averages the features of six views: both mirror images, each "
-        "as it is and shifted by a pixel both ways, which the held-out rows chose among fewer and more.",
+        "as it is and shifted by a pixel both ways; the held-out rows chose them among fewer and more, after the test "
+        "images had given 0.9073 with the two mirror images alone.",
     ),
 )
