@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,6 +20,8 @@ import jsonschema
 
 from .errors import TrainingError
 
+# Older than any publishing takes: what is left of one that was killed.
+_STALE_SECONDS = 86_400
 _SCHEMA = Path(__file__).parents[1] / "docs" / "bundle.schema.json"
 
 
@@ -36,6 +39,7 @@ def target(out: Path, model: str, replace: bool) -> str:
 def staged(out: Path) -> Iterator[Path]:
     """An empty folder that becomes `out` if the block ends without an error and vanishes if it does not."""
     out.parent.mkdir(parents=True, exist_ok=True)
+    _clear(out)
     # The same file system as the target: a rename is atomic only there.
     aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
     try:
@@ -54,6 +58,17 @@ def staged(out: Path) -> Iterator[Path]:
             aside.rename(out)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _clear(out: Path) -> None:
+    """Remove what killed runs left of `out`, and put back the version that one of them was about to replace."""
+    for left in list(out.parent.glob(f".{out.name}.old-*")):
+        if not out.exists():
+            left.rename(out)
+    stale = time.time() - _STALE_SECONDS
+    for left in [*out.parent.glob(f".{out.name}.old-*"), *out.parent.glob(f".{out.name}.partial-*")]:
+        if left.stat().st_mtime < stale:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def validate(contents: dict, schema: Path = _SCHEMA) -> None:

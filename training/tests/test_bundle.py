@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+import time
 import tomllib
 from pathlib import Path
 
@@ -60,6 +61,19 @@ def test_a_bundle_is_replaced_whole(tmp_path):
         with bundle.staged(out) as folder:
             (folder / name).write_text(name)
     assert [path.name for path in out.iterdir()] == ["b"]
+
+
+def test_what_a_killed_run_left_is_put_back_or_removed(tmp_path):
+    out = tmp_path / "mnist" / "1"
+    for name, days in ((".1.old-a", 2), (".1.partial-a", 2), (".1.partial-young", 0), (".12.partial-a", 2)):
+        left = out.parent / name
+        left.mkdir(parents=True)
+        (left / "a").write_text(name)
+        os.utime(left, times=(time.time() - days * 86_400,) * 2)
+    with bundle.staged(out):
+        assert (out / "a").read_text() == ".1.old-a"
+        assert not (out.parent / ".1.partial-a").exists()
+    assert sorted(path.name for path in out.parent.iterdir()) == [".1.partial-young", ".12.partial-a", "1"]
 
 
 @pytest.mark.parametrize("out", ["mnist/one", "mnist/01", "digits/1", "1"])
