@@ -169,8 +169,9 @@ def values(scored: Scored) -> dict[str, float]:
 
 
 def _interval(values: list[float]) -> list[float]:
-    # A resample without a class has no area; it says nothing.
-    return np.nanpercentile(values, [2.5, 97.5]).tolist()
+    # A resample without a class has no area; it says nothing. Of one class alone no resample has one.
+    told = [value for value in values if not np.isnan(value)]
+    return np.percentile(told, [2.5, 97.5]).tolist() if told else [float("nan")] * 2
 
 
 class _Figures:

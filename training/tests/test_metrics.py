@@ -79,6 +79,15 @@ def test_intervals_enclose_their_values_and_repeat():
     assert metrics.measure(rows) == measured
 
 
+@pytest.mark.filterwarnings("error")
+def test_rows_of_one_class_have_no_area_and_say_so_quietly():
+    rows = scored(2)
+    found = by_name(metrics.measure(rows.take(rows.labels == 0)))
+    assert np.isnan([found["roc_auc"]["value"], *found["roc_auc"]["interval"]]).all()
+    low, high = found["accuracy"]["interval"]
+    assert low < found["accuracy"]["value"] < high
+
+
 def test_rows_of_one_patient_are_drawn_together():
     rows = scored(2, n=400)
     # Eight copies of 50 patients' rows tell no more than the 50 rows: only units know it.
