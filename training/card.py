@@ -103,6 +103,8 @@ def figures(evaluation: dict) -> str:
         parts.append(f"### {entry['name']}\n\n" + metric_table(entry["metrics"]))
         if refused := entry.get("refused"):
             parts.append(f"The gate refuses {refused['n']:,} of these {entry['n']:,} images ({refused['share']:.2%}).")
+        if unsure := entry.get("abstained"):
+            parts.append(_abstained(unsure, entry["n"]))
         for group in entry.get("subgroups", []):
             parts.append(f"{group['name']}, n = {group['n']:,}:\n\n" + metric_table(group["metrics"]))
         counts = entry["confusion_matrix"]
@@ -119,6 +121,12 @@ def figures(evaluation: dict) -> str:
             f"each over its own largest value: {proof['largest_difference_to_autograd']:.1e} at most."
         )
     return "\n\n".join(parts)
+
+
+def _abstained(unsure: dict, n: int) -> str:
+    text = f"The decision is left open (`abstain`) for {unsure['n']:,} of these {n:,} images ({unsure['share']:.2%})"
+    right = unsure["accuracy_of_the_others"]
+    return text + ("." if right is None else f"; of the others {right:.4f} get the right label.")
 
 
 def metric_table(found: list[dict]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from colorsys import hls_to_rgb
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,9 @@ import numpy as np
 from . import metrics
 
 _SIDE, _MARGIN = 320, 44
-_COLOURS = [f"hsl({hue} 65% 42%)" for hue in (205, 28, 120, 0, 271, 15, 318, 60, 185, 240)]
+_HUES = (205, 28, 120, 0, 271, 15, 318, 60, 185, 240)
+# In hexadecimal: not every viewer of SVG reads `hsl()`.
+_COLOURS = ["#" + "".join(f"{round(255 * part):02x}" for part in hls_to_rgb(hue / 360, 0.42, 0.65)) for hue in _HUES]
 
 
 @dataclass(frozen=True)

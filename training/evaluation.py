@@ -25,6 +25,7 @@ class Rule:
     binary: bool
     calibration: dict | None = None
     threshold: float = 0.5
+    abstain: tuple[float, float] | None = None
     gate: float | None = None
 
     @staticmethod
@@ -32,7 +33,14 @@ class Rule:
         """As a manifest says it."""
         post, reject = manifest.get("postprocess", {}), manifest.get("reject", {})
         gate = reject.get("ood", {}).get("threshold")
-        return Rule(manifest["task"] == "binary", post.get("calibration"), post.get("threshold", 0.5), gate)
+        band = tuple(post["abstain"]) if "abstain" in post else None
+        return Rule(manifest["task"] == "binary", post.get("calibration"), post.get("threshold", 0.5), band, gate)
+
+    def abstains(self, calibrated: np.ndarray) -> np.ndarray:
+        """Which rows the service leaves open, bool [n], of calibrated scores [n, k]: `interpret` in src/pipeline."""
+        judged = calibrated[:, 1] if self.binary else calibrated.max(axis=1)
+        unsure = np.zeros(len(judged), bool) if self.binary else ~(judged >= self.threshold)
+        return unsure if self.abstain is None else unsure | ((judged >= self.abstain[0]) & (judged <= self.abstain[1]))
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,7 @@ class Answers:
     scored: metrics.Scored
     distance: np.ndarray | None
     refused: np.ndarray
+    abstained: np.ndarray
 
 
 def canonical(split: Split) -> Split:
@@ -66,7 +75,7 @@ def answer(model: Path, rows: Split, rule: Rule) -> Answers:
     distance = outputs["ood"].reshape(-1) if "ood" in outputs else None
     refused = np.zeros(len(rows), bool) if rule.gate is None else ~(distance <= rule.gate)
     scored = metrics.Scored(raw, calibrated, predicted, rows.labels, rows.unit_numbers())
-    return Answers(rows, scored, distance, refused)
+    return Answers(rows, scored, distance, refused, rule.abstains(calibrated))
 
 
 def evaluate(model: Path, split: Split, name: str, rule: Rule) -> tuple[dict, Answers]:
@@ -82,12 +91,20 @@ def evaluate(model: Path, split: Split, name: str, rule: Rule) -> tuple[dict, An
         "units": int(scored.units.max()) + 1,
         "metrics": metrics.measure(scored),
         "confusion_matrix": metrics.confusion_matrix(scored.predicted, scored.labels, scored.raw.shape[1]).tolist(),
+        "abstained": _abstained(answers),
     }
     if rule.gate is not None:
         entry["refused"] = {"n": int(answers.refused.sum()), "share": float(answers.refused.mean())}
     if answers.rows.groups is not None:
         entry["subgroups"] = _subgroups(answers)
     return entry, answers
+
+
+def _abstained(answers: Answers) -> dict:
+    """How many rows get no decision, and how many of the others a right label."""
+    unsure, right = answers.abstained, answers.scored.predicted == answers.scored.labels
+    others = float(right[~unsure].mean()) if not unsure.all() else None
+    return {"n": int(unsure.sum()), "share": float(unsure.mean()), "accuracy_of_the_others": others}
 
 
 def _subgroups(answers: Answers) -> list[dict]:
@@ -137,7 +154,7 @@ def read_bundle(folder: Path) -> tuple[dict, dict]:
 def differences(committed: dict, measured: dict) -> list[str]:
     """What does not agree between two entries of `datasets`, a line each; empty when the figures repeat."""
     found = []
-    for key in ("n", "units", "refused"):
+    for key in ("n", "units", "refused", "abstained"):
         if committed.get(key) != measured.get(key):
             found.append(f"{key}: committed {committed.get(key)}, now {measured.get(key)}")
     if committed["confusion_matrix"] != measured["confusion_matrix"]:

@@ -1,7 +1,8 @@
 """Keeps the tables of docs/models.md equal to the bundles' evaluation.json: a figure stands in one place only.
 
 A table stands between `<!-- KIND NAME -->` and `<!-- end -->`; what is written around it is left alone. Kinds:
-`figures` of a model; `cross_validation` and `crop_ablation` of a bundle; `gates` and `formats` of `every` bundle.
+`figures` of a model; `cross_validation` and `crop_ablation` of a bundle; `decisions`, `gates` and `formats` of `every`
+bundle.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ _STRANGERS = {
     "own test images, turned by 180°": "by 180°",
     "own test images, pixels shuffled": "shuffled",
 }
-_KINDS = "figures|cross_validation|crop_ablation|gates|formats"
+_KINDS = "figures|cross_validation|crop_ablation|decisions|gates|formats"
 _MARKS = re.compile(rf"(<!-- ({_KINDS}) ([a-z0-9_/]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -55,8 +56,8 @@ def render(text: str, models: Path = _ROOT / "models") -> str:
         kind, name = mark[2], mark[3]
         if kind == "figures":
             made = figures(name, models)
-        elif kind in ("gates", "formats"):
-            made = {"gates": gates, "formats": formats}[kind](models)
+        elif of_every := {"decisions": decisions, "gates": gates, "formats": formats}.get(kind):
+            made = of_every(models)
         else:
             made = spread(kind, models / name)
         return mark[1] + made + mark[4]
@@ -88,6 +89,23 @@ def spread(kind: str, folder: Path) -> str:
     if found is None:
         raise TrainingError(f"{folder}: its evaluation.json has no {kind}; `python -m training folds` makes it")
     return card.fold_table(found) + "\n"
+
+
+def decisions(models: Path) -> str:
+    """A row a classifier and data set: where it decides, how much it leaves open, and what is right of the rest."""
+    lines = ["| bundle | data | threshold | abstains in | abstained | accuracy of the others | of all | n |"]
+    lines.append("|---|---|---:|---|---:|---:|---:|---:|")
+    for name, manifest, evaluation in _bundles(models):
+        post = manifest.get("postprocess", {})
+        band = " to ".join(f"{bound:.4f}" for bound in post.get("abstain", []))
+        for entry in evaluation["datasets"]:
+            if unsure := entry.get("abstained"):
+                others, all_ = unsure["accuracy_of_the_others"], entry["metrics"][0]["value"]
+                lines.append(
+                    f"| {name} | {entry['name']} | {post.get('threshold', 0.5):.4f} | {band} | {unsure['share']:.3f} | "
+                    f"{'' if others is None else f'{others:.4f}'} | {all_:.4f} | {entry['n']:,} |"
+                )
+    return "\n".join(lines) + "\n"
 
 
 def gates(models: Path) -> str:

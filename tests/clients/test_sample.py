@@ -100,5 +100,13 @@ def test_two_hundred_radiographs_by_grpc_score_as_in_the_training_package(
     assert by_tensor <= WITHIN
     assert by_file <= WITHIN
     assert by_calibration <= WITHIN
+    # evaluation.json counts what is left open by this rule. A score on an edge may round to either side.
+    low, high = manifest["postprocess"]["abstain"]
+    apart = (np.abs(calibrated - low) > WITHIN) & (np.abs(calibrated - high) > WITHIN)
+    within = (low <= calibrated) & (calibrated <= high)
+    decisions = np.array([answer.decision for answer in answers])
+    kept = apart & (decisions != "rejected")
+    assert kept.sum() > EACH and 0 < within[kept].sum() < kept.sum()
+    assert ((decisions == "abstain") == within)[kept].all()
     # As many different scores as images: a server that answers one thing to everything would not pass for right.
     assert len(np.unique(positive.round(6))) > EACH

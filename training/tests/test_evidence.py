@@ -1,5 +1,6 @@
 """Calibration, baseline, maps, distance: against closed forms and independent implementations."""
 
+import re
 from xml.etree import ElementTree
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.covariance import EmpiricalCovariance
 from training import baseline, calibration, curves, explain, heads, model_file, prepared, strangers
 from training.data import Split, assert_disjoint, check_rows
 from training.errors import TrainingError
+from training.evaluation import Rule
 from training.graphs import answers, graph_of
 from training.networks.gap import GapNetwork, Whitening, conv
 from training.recipes import recipe
@@ -45,6 +47,16 @@ def test_thresholds():
     assert calibration.youden(scores, labels) in (0.3, 0.7)
     low, high = calibration.abstain_band(np.linspace(0, 1, 101), 0.5, 0.1)
     assert low < 0.5 <= high and high - low == pytest.approx(0.09, abs=0.011)
+
+
+def test_a_decision_is_left_open_within_the_band_and_where_no_class_is_sure():
+    pair = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
+    of_two = np.stack([1 - pair, pair], axis=1)
+    assert Rule(True, abstain=(0.2, 0.4)).abstains(of_two).tolist() == [False, True, True, True, False]
+    assert not Rule(True).abstains(of_two).any()
+    of_three = np.array([[0.6, 0.3, 0.1], [0.4, 0.3, 0.3], [0.5, 0.5, 0.0]])
+    assert Rule(False).abstains(of_three).tolist() == [False, True, False]
+    assert Rule(False, threshold=0.0, abstain=(0.45, 0.55)).abstains(of_three).tolist() == [False, False, True]
 
 
 def test_a_baselines_bins_hold_every_row_once():
@@ -205,6 +217,7 @@ def test_curves_are_well_formed_and_end_in_the_corner():
         root = ElementTree.fromstring(text)
         lines = [node for node in root.iter() if node.tag.endswith("polyline")]
         assert len(lines) in (2, 3)
+        assert all(re.fullmatch("#[0-9a-f]{6}", node.get("stroke")) for node in lines)
     roc = ElementTree.fromstring(curves.roc(scores, labels, "abc"))
     for node in roc.iter():
         if node.tag.endswith("polyline"):
