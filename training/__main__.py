@@ -50,7 +50,9 @@ def _parser() -> argparse.ArgumentParser:
         _add_recipe(commands.add_parser(command, help=summary, description=summary), command)
     of_bundle = functools.partial(_add_of_bundle, commands)
     line = "recompute a bundle's figures from its model.onnx and compare them with its evaluation.json"
-    of_bundle("evaluate", line, _evaluate)
+    again = of_bundle("evaluate", line, _evaluate)
+    line = "repeat what the gate refuses of mnist/, cifar10/, chest_xray/ in there too"
+    again.add_argument("--strangers", type=Path, metavar="DIR", help=line)
     of_bundle("refresh", "write a bundle anew around its model.onnx: figures, baseline, curves, card", _refresh)
     line = "try fp16 weights and static int8 of a bundle and state in its evaluation and card what came of it"
     of_bundle("formats", line, _formats)
@@ -164,6 +166,12 @@ def _evaluate(options: argparse.Namespace) -> int:
         now, _ = evaluation.evaluate(model, splits[old["name"]], old["name"], rule)
         print(evaluation.summary(now))
         found += evaluation.differences(old, now)
+    tried = committed.get("out_of_distribution", {}).get("tried", [])
+    if options.strangers is not None and tried:
+        from .gates import refused
+
+        own = list(splits.values())[-1].images
+        found += refused(options.bundle, manifest, tried, own, options.strangers)
     if found:
         raise NotRepeated("\n  ".join([f"{options.bundle}", *found]))
     print("the committed figures repeat")

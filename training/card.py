@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from . import model_file
@@ -32,7 +33,7 @@ def render(card: Card, manifest: dict, figured: dict, commands: tuple[str, str],
         "## Data\n\n" + f"{card.data} Digest: `{provenance['data_digest']}`.",
         "## Network\n\n" + _network(model),
         "## Training\n\n" + _training(figured["training"]),
-        "## Figures\n\n" + figures(figured),
+        "## Figures\n\n" + figures(figured, manifest["labels"]),
         "## Decision\n\n" + _decision(manifest, figured),
         "## Shortcut\n\n" + _shortcut(figured),
         "## Spread over patients\n\n" + _spread(figured),
@@ -90,7 +91,7 @@ def _training(training: dict) -> str:
     return "\n\n".join(parts)
 
 
-def figures(evaluation: dict) -> str:
+def figures(evaluation: dict, labels: Sequence[str]) -> str:
     """The section that evaluation.json determines."""
     difference = evaluation["framework_max_difference"]
     parts = [
@@ -108,9 +109,10 @@ def figures(evaluation: dict) -> str:
         for group in entry.get("subgroups", []):
             parts.append(f"{group['name']}, n = {group['n']:,}:\n\n" + metric_table(group["metrics"]))
         counts = entry["confusion_matrix"]
-        parts.append("Confusion matrix (rows: truth, columns: prediction):\n\n" + _matrix(counts))
-    if evaluation.get("curves", True):
-        parts.append("![ROC](roc.svg) ![Precision and recall](pr.svg) ![Calibration](calibration.svg)")
+        parts.append("Confusion matrix (rows: truth, columns: prediction):\n\n" + _matrix(counts, labels))
+    named = " and of ".join(entry["name"] for entry in evaluation["datasets"])
+    pictures = "![ROC](roc.svg) ![Precision and recall](pr.svg) ![Calibration](calibration.svg)"
+    parts.append(f"### Curves\n\nOf {named}.\n\n{pictures}")
     worst = {name: value for name, value in difference.items() if isinstance(value, float)}
     if worst:
         text = ", ".join(f"{name} {value:.1e}" for name, value in worst.items())
@@ -140,12 +142,11 @@ def metric_table(found: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def _matrix(counts: list[list[int]]) -> str:
-    columns = range(len(counts))
-    lines = ["| | " + " | ".join(map(str, columns)) + " | recall |", "|---:|" + "---:|" * (len(counts) + 1)]
+def _matrix(counts: list[list[int]], labels: Sequence[str]) -> str:
+    lines = ["| | " + " | ".join(labels) + " | recall |", "|---:|" + "---:|" * (len(counts) + 1)]
     for truth, row in enumerate(counts):
         recall = row[truth] / sum(row) if sum(row) else float("nan")
-        lines.append(f"| **{truth}** | " + " | ".join(map(str, row)) + f" | {recall:.4f} |")
+        lines.append(f"| **{labels[truth]}** | " + " | ".join(map(str, row)) + f" | {recall:.4f} |")
     return "\n".join(lines)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from colorsys import hls_to_rgb
 from dataclasses import dataclass
 
@@ -16,6 +16,10 @@ _HUES = (205, 28, 120, 0, 271, 15, 318, 60, 185, 240)
 _COLOURS = ["#" + "".join(f"{round(255 * part):02x}" for part in hls_to_rgb(hue / 360, 0.42, 0.65)) for hue in _HUES]
 
 
+# What a model said of each part measured, by the part's name.
+Parts = Mapping[str, metrics.Scored]
+
+
 @dataclass(frozen=True)
 class Line:
     """Points with x and y in [0, 1], under a name."""
@@ -26,50 +30,62 @@ class Line:
     marked: bool = False
 
 
-def roc(scores: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> str:
-    """Each label against all others; of two labels the positive one alone."""
+def roc(parts: Parts, names: Sequence[str]) -> str:
+    """Each label against all others, of each part; of two labels the positive one alone."""
     lines = []
-    for name, ranked in _one_against_rest(scores, labels, names):
-        hits, misses = metrics.counts_down(ranked, np.ones(len(labels)))
+    for name, ranked in _one_against_rest(parts, names):
+        hits, misses = metrics.counts_down(ranked, np.ones(len(ranked.order)))
         lines.append(Line(name, np.append(0, misses / misses[-1]), np.append(0, hits / hits[-1])))
-    return draw("ROC", "1 − specificity", "sensitivity", lines, diagonal=True)
+    return draw(_titled("ROC", parts), "1 − specificity", "sensitivity", lines, diagonal=True)
 
 
-def precision_recall(scores: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> str:
-    """Each label against all others; of two labels the positive one alone."""
+def precision_recall(parts: Parts, names: Sequence[str]) -> str:
+    """Each label against all others, of each part; of two labels the positive one alone."""
     lines = []
-    for name, ranked in _one_against_rest(scores, labels, names):
-        hits, misses = metrics.counts_down(ranked, np.ones(len(labels)))
+    for name, ranked in _one_against_rest(parts, names):
+        hits, misses = metrics.counts_down(ranked, np.ones(len(ranked.order)))
         lines.append(Line(name, hits / hits[-1], hits / (hits + misses)))
-    return draw("Precision and recall", "recall", "precision", lines, diagonal=False)
+    return draw(_titled("Precision and recall", parts), "recall", "precision", lines, diagonal=False)
 
 
-def calibration(before: np.ndarray, after: np.ndarray, labels: np.ndarray) -> str:
-    """Confidence against accuracy in 15 bins of equal mass, before and after calibration."""
+def calibration(parts: Parts) -> str:
+    """Confidence against accuracy in 15 bins of equal mass, before and after calibration, of each part."""
     lines = []
-    for name, scores in (("as the model gives it", before), ("calibrated", after)):
-        confidence, hit = metrics.confidence(scores, labels)
-        parts = [part for part in np.array_split(np.argsort(confidence, kind="stable"), metrics.ECE_BINS) if len(part)]
-        x = np.array([confidence[part].mean() for part in parts])
-        lines.append(Line(name, x, np.array([hit[part].mean() for part in parts]), marked=True))
-        if before is after:
-            break
-    return draw("Calibration", "confidence", "share that is right", lines, diagonal=True)
+    for part, scored in parts.items():
+        for name, scores in (("as the model gives it", scored.raw), ("calibrated", scored.calibrated)):
+            confidence, hit = metrics.confidence(scores, scored.labels)
+            order = np.argsort(confidence, kind="stable")
+            bins = [rows for rows in np.array_split(order, metrics.ECE_BINS) if len(rows)]
+            x, y = (np.array([values[rows].mean() for rows in bins]) for values in (confidence, hit))
+            lines.append(Line(name if len(parts) == 1 else f"{part}, {name}", x, y, marked=True))
+            if scored.raw is scored.calibrated:
+                break
+    return draw(_titled("Calibration", parts), "confidence", "share that is right", lines, diagonal=True)
 
 
-def _one_against_rest(scores: np.ndarray, labels: np.ndarray, names: Sequence[str]):
-    for label, name in enumerate(names):
-        if (len(names) > 2 or label == 1) and 0 < (labels == label).sum() < len(labels):
-            yield name, metrics.ranking(scores[:, label], labels == label)
+def _titled(title: str, parts: Parts) -> str:
+    """One part is named by the title, several by their lines."""
+    return f"{title}, {next(iter(parts))}" if len(parts) == 1 else title
+
+
+def _one_against_rest(parts: Parts, names: Sequence[str]) -> Iterator[tuple[str, metrics.Ranking]]:
+    for part, scored in parts.items():
+        for label, name in enumerate(names):
+            positive = scored.labels == label
+            if (len(names) > 2 or label == 1) and 0 < positive.sum() < len(positive):
+                called = name if len(parts) == 1 else part if len(names) == 2 else f"{part}, {name}"
+                yield called, metrics.ranking(scored.calibrated[:, label], positive)
 
 
 def draw(title: str, across: str, up: str, lines: Sequence[Line], diagonal: bool) -> str:
     """The picture; it says its title to a screen reader."""
     span, end = _SIDE - 2 * _MARGIN, _SIDE - _MARGIN
+    # Room for the longest name, at about six units a letter.
+    width = end + 32 + 6 * max((len(line.name) for line in lines), default=0)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_SIDE + 110} {_SIDE}" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {_SIDE}" role="img" '
         f'font-family="sans-serif" font-size="10"><title>{title}</title>',
-        f'<rect width="{_SIDE + 110}" height="{_SIDE}" fill="#fff"/>',
+        f'<rect width="{width}" height="{_SIDE}" fill="#fff"/>',
         f'<rect x="{_MARGIN}" y="{_MARGIN}" width="{span}" height="{span}" fill="none" stroke="#888"/>',
         f'<text x="{_SIDE / 2}" y="24" text-anchor="middle" font-size="13">{title}</text>',
         f'<text x="{_SIDE / 2}" y="{_SIDE - 10}" text-anchor="middle">{across}</text>',

@@ -27,6 +27,8 @@ _EXPORT_TOLERANCE = 1e-4
 # The share of good validation images that a gate may refuse, and the training rows that the distance is fitted on.
 _REFUSED = 0.01
 _DISTANCE_ROWS = 10_000
+# What `Rows.held` is made of, in words.
+HELD = "validation and calibration"
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ def publish(made: Publication, out: Path) -> dict:
         rule = evaluation.Rule.of(manifest)
         pairs = [evaluation.evaluate(model, split, name, rule) for name, split in made.rows.measured.items()]
         first = pairs[0][1]
+        measured_by_name = {entry["name"]: answers.scored for entry, answers in pairs}
         more = {"training": made.training} | made.more
         if rule.gate is not None:
             more["out_of_distribution"] = _strangers(made, model, held, rule)
@@ -137,7 +140,7 @@ def publish(made: Publication, out: Path) -> dict:
         # Last, as in every manifest.
         manifest["provenance"] = manifest.pop("provenance")
         bundle.validate(manifest)
-        _curves(folder, first, made.labels)
+        write_curves(folder, measured_by_name, made.labels)
         golden = goldens.goldens(model, made.image_shape, made.commands[0])
         bundle.write(folder / "bundle.toml", bundle.to_toml(manifest))
         bundle.write(folder / "evaluation.json", bundle.to_json(figures))
@@ -207,7 +210,7 @@ def _reject(made: Publication, held: evaluation.Answers) -> dict | None:
     """`[reject]`: quality gates as given, the distance that 99 % of the held-out rows do not exceed."""
     reject: dict = {"quality": list(made.quality)} if made.quality else {}
     if held.distance is not None:
-        source = f"99th percentile of {len(held.rows):,} validation images"
+        source = f"99th percentile of {len(held.rows):,} {HELD} images"
         reject["ood"] = {"threshold": _gate(held.distance), "source": source}
     return reject or None
 
@@ -259,7 +262,7 @@ def _strangers(made: Publication, model: Path, held: Split, rule: evaluation.Rul
     return {
         "score": "Mahalanobis distance to the nearest class in the graph's features",
         "threshold": rule.gate,
-        "rule": "99th percentile of all validation images",
+        "rule": f"99th percentile of all {HELD} images",
         "tried": tried,
     }
 
@@ -278,8 +281,8 @@ def _baseline(made: Publication, held: evaluation.Answers) -> dict:
     return baseline.baseline(answered, made.rows.statistics, made.labels, scored.units)
 
 
-def _curves(folder: Path, answers: evaluation.Answers, labels: tuple[str, ...]) -> None:
-    scored = answers.scored
-    bundle.write(folder / "roc.svg", curves.roc(scored.calibrated, scored.labels, labels))
-    bundle.write(folder / "pr.svg", curves.precision_recall(scored.calibrated, scored.labels, labels))
-    bundle.write(folder / "calibration.svg", curves.calibration(scored.raw, scored.calibrated, scored.labels))
+def write_curves(folder: Path, parts: curves.Parts, labels: tuple[str, ...]) -> None:
+    """roc.svg, pr.svg and calibration.svg of every part measured."""
+    bundle.write(folder / "roc.svg", curves.roc(parts, labels))
+    bundle.write(folder / "pr.svg", curves.precision_recall(parts, labels))
+    bundle.write(folder / "calibration.svg", curves.calibration(parts))

@@ -139,12 +139,13 @@ def sentences(recipe: Recipe, runs: list[fit.Trained], rows: tuple[int, int, int
     """How it was trained, for the card."""
     best = runs[0]
     plural = f"{epochs} epochs" if epochs > 1 else "1 epoch"
-    count = f"{len(runs)} seeds were" if len(runs) > 1 else "One seed was"
     workers = f"{threads()} threads" if threads() > 1 else "1 thread"
     held = f"{rows[1]:,} validated" + (f", {rows[2]:,} calibrated" if rows[2] else "")
     return [
         f"{recipe.card.training} Batch size {recipe.batch_size}, {plural} over {rows[0]:,} images; of the training "
         f"file's last rows {held}. {best.learner.framework}; {best.seconds:.0f} s on a shared CPU with {workers}.",
-        f"{count} trained. The bundle is the one with the best validation accuracy (at a tie the lowest log loss); "
-        "the test images were looked at only after that choice.",
+        "One seed was trained."
+        if len(runs) == 1
+        else f"{len(runs)} seeds were trained. The bundle is the one with the best validation accuracy (at a tie the "
+        "lowest log loss); the test images were looked at only after that choice.",
     ]

@@ -178,7 +178,7 @@ def _shown(value: float) -> float:
 
 def quality(statistics: list[dict]) -> tuple[dict, ...]:
     """Gates that a photograph, a screenshot, a blank or a tiny image does not pass and no validation image fails."""
-    source = f"half of the least of {len(statistics):,} validation images"
+    source = f"half of the least of {len(statistics):,} {publish.HELD} images"
     least = {name: min(row[name] for row in statistics) for name in ("mean", "std", "p99")}
     gates = [{"statistic": name, "min": float(f"{value / 2:.3g}"), "source": source} for name, value in least.items()]
     gates += [

@@ -44,7 +44,9 @@ class TorchTraining:
 
 def _sentence(plan: Plan, history, rows: int) -> str:
     epochs = len(history.auc)
-    ended = "" if epochs == plan.epochs else f" of {plan.epochs} planned: it was stopped, or its patience ended,"
+    patient = plan.patience and epochs - 1 - history.best >= plan.patience
+    why = "its patience ended" if patient else "it was stopped"
+    ended = "" if epochs == plan.epochs else f" of {plan.epochs} planned: {why},"
     aucs = ", ".join(f"{auc:.4f}" for auc in history.auc)
     minutes = sum(history.seconds) / 60
     return (

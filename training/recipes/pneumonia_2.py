@@ -30,7 +30,7 @@ RECIPE = ChestRecipe(
     "epochs, as `freeze_layers` would have it of one that starts pre-trained), global average pool, dropout 0.3, "
     "dense 1. Cross-entropy with pos_weight = N_neg/N_pos, 0.01 L2 on the last layer, AdamW 1e-4 with a cosine to "
     "1e-6, early stopping on validation AUC with patience 5; shifted, rotated by up to 10°, brightness ±15 %, "
-    "mirrored, a square of 32 pixels cut out, aspect and scale jittered.",
+    "mirrored, a square of 32 pixels cut out, aspect and scale jittered. Computed in fp32, channels last.",
     limits=(
         "One hospital, one age group: for adults and other sites nothing is known of it.",
         "Trained from random weights on a small collection.",

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training import bundle, card, goldens, model_file, report
+from training import bundle, card, gates, goldens, model_file, report
 from training.__main__ import main
 from training.errors import TrainingError
+from training.evaluation import read_bundle
 from training.provenance import code_commit
 
 ROOT = Path(__file__).parents[2]
@@ -208,7 +209,7 @@ def test_a_committed_bundles_files_agree_with_each_other(folder):
         commands = (json.loads((folder / "goldens.json").read_text())["made_by"], evaluation["command"])
         assert text == lung_recipe.card(manifest, evaluation, commands, folder / manifest["model"]["file"])
         return
-    assert card.figures(evaluation) in text
+    assert card.figures(evaluation, manifest["labels"]) in text
     entries = evaluation["datasets"]
     values = [{metric["name"]: metric["value"] for metric in entry["metrics"]} for entry in entries]
     for entry, value in zip(entries, values):
@@ -223,6 +224,20 @@ def test_committed_figures_repeat_on_the_real_images(bundle, data):
     if not (DATA / data).is_dir():
         pytest.skip(f"{DATA / data} is not there: set HILUM_DATA to the folder that holds {data}/")
     assert main(["evaluate", str(ROOT / "models" / bundle), "--data", str(DATA / data)]) == 0
+
+
+def test_what_a_gate_refuses_repeats_and_a_changed_share_is_told(tmp_path):
+    folder = ROOT / "models" / "mnist" / "4"
+    manifest, evaluation = read_bundle(folder)
+    tried = {row["name"]: row for row in evaluation["out_of_distribution"]["tried"]}
+    # These two are drawn, so that no data set is needed.
+    drawn = [tried["uniform noise"], tried["blank, 11 grey levels"]]
+    own = np.zeros((2, 1, 28, 28), np.float32)
+    assert gates.refused(folder, manifest, drawn, own, tmp_path) == []
+    (line,) = gates.refused(folder, manifest, [drawn[0], drawn[1] | {"refused": 0.5}], own, tmp_path)
+    assert line.startswith("refused of blank, 11 grey levels: committed 0.5 of 11, now 1.0")
+    with pytest.raises(TrainingError, match="holds no images for 'CIFAR-10'"):
+        gates.refused(folder, manifest, [tried["CIFAR-10"]], own, tmp_path)
 
 
 def test_the_document_of_models_says_what_the_bundles_say():

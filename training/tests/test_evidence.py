@@ -9,7 +9,7 @@ import torch
 from scipy.special import expit, softmax
 from sklearn.covariance import EmpiricalCovariance
 
-from training import baseline, calibration, curves, explain, heads, model_file, prepared, strangers
+from training import baseline, calibration, curves, explain, heads, metrics, model_file, prepared, strangers
 from training.data import Split, assert_disjoint, check_rows
 from training.errors import TrainingError
 from training.evaluation import Rule
@@ -209,19 +209,30 @@ def test_curves_are_well_formed_and_end_in_the_corner():
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 3, 200)
     scores = generator.dirichlet([1, 1, 1], 200)
-    for text in (
-        curves.roc(scores, labels, "abc"),
-        curves.precision_recall(scores, labels, "abc"),
-        curves.calibration(scores, scores**2 / (scores**2).sum(1, keepdims=True), labels),
-    ):
+    sharper = scores**2 / (scores**2).sum(1, keepdims=True)
+    parts = {"test": metrics.Scored(scores, sharper, sharper.argmax(1), labels, np.arange(200))}
+    for text in (curves.roc(parts, "abc"), curves.precision_recall(parts, "abc"), curves.calibration(parts)):
         root = ElementTree.fromstring(text)
         lines = [node for node in root.iter() if node.tag.endswith("polyline")]
         assert len(lines) in (2, 3)
         assert all(re.fullmatch("#[0-9a-f]{6}", node.get("stroke")) for node in lines)
-    roc = ElementTree.fromstring(curves.roc(scores, labels, "abc"))
+        assert root[0].text.endswith(", test")
+    roc = ElementTree.fromstring(curves.roc(parts, "abc"))
     for node in roc.iter():
         if node.tag.endswith("polyline"):
             assert node.get("points").split()[-1] == "276.0,44.0"
+
+
+def test_curves_of_several_parts_name_each():
+    generator = np.random.default_rng(0)
+    positive, labels = generator.random(100), generator.integers(0, 2, 100)
+    pair = np.stack([1 - positive, positive], axis=1)
+    scored = metrics.Scored(pair, pair**2, pair.argmax(1), labels, np.arange(100))
+    parts = {"held out": scored, "test folder": scored.take(np.arange(50))}
+    for text in (curves.roc(parts, "ab"), curves.precision_recall(parts, "ab")):
+        names = [node.text for node in ElementTree.fromstring(text).iter() if node.tag.endswith("text")]
+        assert names[-2:] == ["held out", "test folder"]
+    assert curves.calibration(parts).count("<polyline") == 4
 
 
 def split(n: int, labels=None, units=None) -> Split:
