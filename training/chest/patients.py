@@ -46,11 +46,22 @@ def folds(images: Sequence[Radiograph], n: int) -> list[list[Radiograph]]:
 
 def assert_disjoint(parts: dict[str, Iterable[Radiograph]]) -> None:
     """Refuse parts of which two hold the same patient, or the same file under two names."""
-    seen: dict[str, str] = {}
+    files: dict[str, tuple[str, Radiograph]] = {}
+    persons: dict[str, tuple[str, Radiograph]] = {}
     for name, images in parts.items():
-        for key in {image.patient for image in images} | {image.sha256 for image in images}:
-            if (other := seen.setdefault(key, name)) != name:
-                raise TrainingError(f"{key} is in {other} and in {name}: figures would be too good")
+        for image in images:
+            other, first = files.setdefault(image.sha256, (name, image))
+            if other != name:
+                raise TrainingError(
+                    f"{first.path} is in {other} and, as {image.path}, in {name}: figures would be too good; "
+                    "remove one of the two files"
+                )
+            other, first = persons.setdefault(image.patient, (name, image))
+            if other != name:
+                raise TrainingError(
+                    f"patient {image.patient} is in {other} ({first.path}) and in {name} ({image.path}): figures would "
+                    "be too good; a patient belongs to one part only"
+                )
 
 
 def _place(patient: str) -> bytes:

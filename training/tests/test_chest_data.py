@@ -92,11 +92,12 @@ def test_a_split_depends_on_names_alone():
 def test_a_planted_leak_is_found():
     parts = patients.split(radiographs(50))
     leaked = parts["training"][0]
-    with pytest.raises(TrainingError, match=f"{leaked.patient}.* is in"):
-        patients.assert_disjoint(parts | {"held_out": [*parts["held_out"], leaked]})
+    sibling = dataclasses.replace(leaked, path=Path("sibling.png"), sha256="another")
+    with pytest.raises(TrainingError, match=f"patient {leaked.patient} is in training .*{leaked.path}.*sibling.png"):
+        patients.assert_disjoint(parts | {"held_out": [*parts["held_out"], sibling]})
     # The same file under another patient's name is a leak too.
-    renamed = dataclasses.replace(leaked, patient="IM-9999")
-    with pytest.raises(TrainingError, match="is in"):
+    renamed = dataclasses.replace(leaked, path=Path("IM-9999-1.png"), patient="IM-9999")
+    with pytest.raises(TrainingError, match=f"{leaked.path} is in training and, as IM-9999-1.png, in held_out"):
         patients.assert_disjoint(parts | {"held_out": [*parts["held_out"], renamed]})
 
 
