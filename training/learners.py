@@ -16,8 +16,7 @@ import numpy as np
 import torch
 
 from .data import Split
-from .errors import TrainingError
-from .state import write_state
+from .state import unreadable, whole, write_state
 
 # Told after every batch; drives the progress bar.
 Tick = Callable[[], object]
@@ -84,7 +83,8 @@ class KerasLearner:
     def save(self, path: Path) -> None:
         # Keras tells the format by the file name's ending.
         named = path.with_suffix(".keras")
-        self.model.save(named)
+        with whole(named):
+            self.model.save(named)
         named.replace(path)
 
     def load(self, path: Path) -> None:
@@ -93,7 +93,7 @@ class KerasLearner:
             named.write_bytes(path.read_bytes())
             self.model = keras.models.load_model(named)
         except Exception as error:
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
         finally:
             named.unlink(missing_ok=True)
 
@@ -212,8 +212,4 @@ class TorchLearner:
             for name, part in self._state().items():
                 part.load_state_dict(state[name])
         except Exception as error:
-            raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> TrainingError:
-    return TrainingError(f"{path}: the checkpoint cannot be read ({error}); remove its folder to begin again")
+            raise unreadable(path, error) from error

@@ -20,6 +20,7 @@ from .errors import TrainingError
 from .heads import ROLES, ScoresOnly, ServedGraph, attach_distance
 from .provenance import Provenance
 from .recipe import Batching, Card
+from .state import whole
 
 # Rows on which framework and ONNX file are compared, and the difference from which the export counts as wrong.
 _COMPARED = 256
@@ -105,7 +106,8 @@ def publish(made: Publication, out: Path) -> dict:
     with bundle.staged(out) as folder, tempfile.TemporaryDirectory() as place:
         model, plain = folder / "model.onnx", Path(place) / "model.onnx"
         difference = _export(made, plain)
-        shutil.copyfile(plain, model)
+        with whole(model):
+            shutil.copyfile(plain, model)
         chosen = precision.FP32
         if made.graph is not None and made.rows.calibration is not None:
             chosen = precision.choose(model, next(iter(made.rows.measured.values())).images)

@@ -118,6 +118,18 @@ def test_a_full_disk_leaves_no_bundle_and_is_said_in_a_line(tmp_path, monkeypatc
     assert "No space left on device; nothing was replaced" in capsys.readouterr().err
 
 
+def test_a_full_disk_names_the_bundle_and_not_the_file_that_was_copied(tmp_path, monkeypatch):
+    def full(source, target):
+        Path(target).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device", str(source), None, str(target))
+
+    monkeypatch.setattr(publish.shutil, "copyfile", full)
+    out = tmp_path / "pneumonia" / "9"
+    with pytest.raises(OSError, match="No space left") as found:
+        publish.publish(publication(), out)
+    assert Path(found.value.filename).parents[1] == out.parent and list(out.parent.iterdir()) == []
+
+
 def exported(path: Path, gain: float) -> np.ndarray:
     """A model with a distance at `path`, its last layer `gain` times as steep; images for it."""
     torch.manual_seed(0)
