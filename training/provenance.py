@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,11 @@ def code_digest(recipe) -> str:
     own = Path(inspect.getfile(recipe.learner))
     shared = [folder / name for name in ("augment.py", "learners.py", "schedule.py")]
     files = [own, *shared, *sorted((folder / "networks").glob("*.py"))]
+    return sources_digest(files)
+
+
+def sources_digest(files: Iterable[Path]) -> str:
+    """SHA-256 (hex) over the files' bytes, one after the other."""
     digest = hashlib.sha256()
     for path in files:
         digest.update(path.read_bytes())

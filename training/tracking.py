@@ -26,6 +26,19 @@ class Run:
         """Record one number."""
         self._mlflow.log_metric(name, float(value), step=step)
 
+    def epochs(self, values: dict[str, list[float]]) -> None:
+        """Record what each epoch came to, by name."""
+        for name, row in values.items():
+            for epoch, value in enumerate(row, start=1):
+                self.figure(name, value, epoch)
+
+    def final(self, datasets: list[dict]) -> None:
+        """Record every metric of evaluation.json's `datasets`."""
+        for entry in datasets:
+            for metric in entry["metrics"]:
+                # MLflow takes no comma in a name.
+                self.figure(f"{metric['name']}, {entry['name']}".replace(",", " "), metric["value"])
+
 
 @contextmanager
 def run(experiment: str, folder: Path) -> Iterator[Run]:

@@ -7,6 +7,7 @@ on as if it had not been. Test and held-out images are never seen here.
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import math
 import sys
@@ -23,10 +24,13 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from ..errors import TrainingError
-from ..state import write_state
+from ..state import unreadable, write_state
+from . import checkpoint
 from .augment import Jitter
 
 _EVAL_ROWS = 64
+# What decides the weights, beside the file that makes the network; what a recipe's file says is in the plan.
+_SOURCES = ("loop.py", "augment.py", "networks.py")
 
 
 @dataclass(frozen=True)
@@ -88,16 +92,22 @@ class History:
         """The epoch (from 0) of the best validation AUC, the first of equals."""
         return int(np.argmax(self.auc))
 
+    def by_name(self) -> dict[str, list[float]]:
+        """What is recorded of each epoch."""
+        return {"loss": self.loss, "validation AUC": self.auc}
+
 
 class Run:
     """One seed of one plan; `train` runs it to its end and leaves the best weights in `evaluated`.
 
-    make: a module of logits [n, 1] with `body` and `head`. settings: what else the weights depend on.
+    make: a function that gives a module of logits [n, 1] with `body` and `head`. settings: what else the weights
+    depend on, such as the data's digest; `train` adds its rows, code and threads.
     """
 
     def __init__(self, make: Callable[[], nn.Module], plan: Plan, seed: int, folder: Path, settings: dict):
         self.plan, self.seed, self.folder = plan, seed, folder
-        self.settings = json.loads(json.dumps(settings | {"seed": seed, "plan": asdict(plan)}))
+        self.settings = settings | {"seed": seed, "plan": asdict(plan)}
+        self.sources = (inspect.getfile(make), *_SOURCES)
         torch.manual_seed(seed)
         self.network = make().to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.network) if plan.ema else None
@@ -119,8 +129,11 @@ class Run:
         """Run to the last epoch or to the end of patience; at most so many epochs of the plan, whose schedule stays."""
         if len(training) < self.plan.batch_size:
             raise TrainingError(f"{len(training)} images to train on are less than a batch of {self.plan.batch_size}")
-        self._restore()
         last = min(self.plan.epochs, at_most or self.plan.epochs)
+        arrays = (training.pixels, training.labels, validation.pixels, validation.labels)
+        self.settings = checkpoint.settings(self.settings, arrays, self.sources)
+        self._restore()
+        checkpoint.refuse_fewer(self.folder, len(self.history.auc), last)
         for epoch in range(len(self.history.auc), last):
             if self._out_of_patience():
                 break
@@ -215,10 +228,7 @@ class Run:
                 kept.copy_(new)
 
     def _write(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        # Wherever the user puts the folder, its contents stay out of version control.
-        if not (ignored := self.folder.parent / ".gitignore").exists():
-            ignored.write_text("*\n")
+        checkpoint.make_folder(self.folder)
         state = {
             "settings": json.dumps(self.settings, sort_keys=True),
             "history": asdict(self.history),
@@ -241,15 +251,16 @@ class Run:
             state = torch.load(path, weights_only=True)
             settings = json.loads(state["settings"])
         except Exception as error:
-            raise TrainingError(f"{path}: the checkpoint cannot be read ({error}); remove its folder") from error
-        if settings != self.settings:
-            changed = sorted(key for key in self.settings if settings.get(key) != self.settings[key])
-            raise TrainingError(f"{path}: a checkpoint of other settings ({', '.join(changed)}); remove its folder")
-        self.history, self.factor, self.best = History(**state["history"]), state["factor"], state["best"]
-        self.network.load_state_dict(state["network"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
+            raise unreadable(path, error) from error
+        checkpoint.refuse_other(self.folder, settings, self.settings)
+        try:
+            self.history, self.factor, self.best = History(**state["history"]), state["factor"], state["best"]
+            self.network.load_state_dict(state["network"])
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
+            self.optimiser.load_state_dict(state["optimiser"])
+        except Exception as error:
+            raise unreadable(path, error) from error
         print(f"resumed after epoch {len(self.history.auc)}", flush=True)
 
 

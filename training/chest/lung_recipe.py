@@ -6,6 +6,7 @@ where each of them finds both. A sheet for the eye is painted on demand.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,13 +16,13 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from .. import bundle, goldens, model_file
+from .. import bundle, goldens, model_file, tracking
 from ..errors import NotRepeated, TrainingError
 from ..provenance import Provenance, code_commit
 from ..recipe import Batching
 from . import collection, files, lung_masks, unet
 from .augment import Jitter
-from .recipe import NOTICE, POPULATION, steps
+from .recipe import NOTICE, POPULATION, refuse_unused, steps
 
 OUTPUT = "mask"
 _TOLERANCE = 2e-3
@@ -44,25 +45,53 @@ class LungRecipe:
     def build(self, options) -> dict | None:
         """Train and write the bundle; evaluation.json, or None with `train_only`."""
         version = bundle.target(options.out, self.model, options.replace)
-        commit, work = code_commit(), options.checkpoints / "prepared" / f"chest-{self.side}"
-        found = collection.load(options.data, steps(self.side)[:4], work)
-        training = found.parts["training"]
+        refuse_unused(options)
+        commit, checkpoints = code_commit(), options.checkpoints / f"{self.command}-seed{self.seed}"
+        found = collection.load(options.data, steps(self.side)[:4], options.checkpoints / f"prepared/chest-{self.side}")
+        epochs, training = options.epochs or self.epochs, found.parts["training"]
+        kept, plausible = self._masks(training)
+        with tracking.run(self.command, options.checkpoints / "mlruns") as run:
+            told = {"seed": self.seed, "epochs": epochs, "batch_size": self.batch_size, "side": self.side}
+            run.parameters(told | {"data": found.digest})
+            network, losses = unet.train(
+                training.pixels[kept], plausible, epochs, self.batch_size, self.seed, self.jitter, checkpoints,
+                {"data": found.digest},
+            )  # fmt: skip
+            run.epochs({"loss": losses})
+            if options.train_only:
+                return None
+            provenance = Provenance(
+                found.digest, commit, bundle.today(), self.seed, f"torch {torch.__version__.split('+')[0]}", run.id,
+                options.previous_version,
+            )  # fmt: skip
+            story = {
+                "images": len(training), "with_a_plausible_classical_mask": int(kept.sum()),
+                "share_of_class": {n: float(kept[training.labels == c].mean()) for c, n in enumerate(files.LABELS)},
+                "epochs": epochs, "batch_size": self.batch_size,
+            }  # fmt: skip
+            figures = self._publish(options.out, version, network, found, provenance, story)
+            run.final(figures["datasets"])
+        shutil.rmtree(checkpoints)
+        return figures
+
+    def _masks(self, training: collection.Part) -> tuple[np.ndarray, np.ndarray]:
+        """bool [n] of the images that have a plausible classical mask, and those masks, bool [m, h, w]."""
         masks = [lung_masks.lungs(image) for image in training.pixels]
         kept = np.array([mask is not None for mask in masks])
-        plausible = np.stack([mask for mask in masks if mask is not None])
-        network = unet.train(
-            training.pixels[kept], plausible, options.epochs or self.epochs, self.batch_size, self.seed, self.jitter,
-            options.checkpoints / f"{self.command}-seed{self.seed}",
-        )  # fmt: skip
-        if options.train_only:
-            return None
-        framework = f"torch {torch.__version__.split('+')[0]}"
-        provenance = Provenance(found.digest, commit, bundle.today(), self.seed, framework)
+        if kept.sum() < self.batch_size:
+            raise TrainingError(
+                f"{kept.sum()} of {len(kept)} training images have a plausible classical lung mask, less than a batch "
+                f"of {self.batch_size}; more frontal chest radiographs are needed"
+            )
+        return kept, np.stack([mask for mask in masks if mask is not None])
+
+    def _publish(self, out: Path, version: str, network, found, provenance: Provenance, story: dict) -> dict:
+        """Write the bundle; its evaluation.json. story: how it was trained."""
         commands = (
             f"python -m training {self.command} --data DIR --out models/{self.model}/{version}",
             f"python -m training evaluate models/{self.model}/{version} --data DIR",
         )
-        with bundle.staged(options.out) as folder:
+        with bundle.staged(out) as folder:
             model = folder / "model.onnx"
             interface = model_file.Interface((1, self.side, self.side), 1, OUTPUT, (1, self.side, self.side))
             model_file.export(_Served(network), interface, model, (OUTPUT,))
@@ -70,18 +99,15 @@ class LungRecipe:
             apart = np.abs(unet.probabilities(network, pixels) - masked(model, pixels)).max()
             if not apart <= 1e-4:
                 raise TrainingError(f"the exported model differs from the framework's by {apart:.1e}")
+            difference = {"mask": float(apart), "n": len(pixels), "framework": provenance.framework}
             figures = {
                 "schema": 1,
                 "datasets": measure(model, found),
                 "interval": "95 % percentile bootstrap over patients, 1000 resamples, seed 1",
                 "command": commands[1],
-                "framework_max_difference": {"mask": float(apart), "n": len(pixels), "framework": framework},
-                "training": {
-                    "images": len(training), "with_a_plausible_classical_mask": int(kept.sum()),
-                    "share_of_class": {n: float(kept[training.labels == c].mean()) for c, n in enumerate(files.LABELS)},
-                    "epochs": options.epochs or self.epochs, "batch_size": self.batch_size,
-                },
-            }  # fmt: skip
+                "framework_max_difference": difference,
+                "training": story,
+            }
             contents = self._manifest(version, model, provenance)
             bundle.validate(contents)
             case = goldens.case("a drawn chest", drawn(self.side), model, OUTPUT)
@@ -156,7 +182,9 @@ def measure(model: Path, found: collection.Collection) -> list[dict]:
         truth = np.stack([np.zeros_like(masks[0]) if mask is None else mask for mask in classical])
         units = np.unique([image.patient for image in part.images], return_inverse=True)[1]
         hits = np.array([both(mask) for mask in masks], float)
-        metrics = [_mean("dice_with_the_classical_mask", unet.dice(masks, truth)[there], units[there])]
+        metrics = []
+        if there.any():
+            metrics.append(_mean("dice_with_the_classical_mask", unet.dice(masks, truth)[there], units[there]))
         for label, word in enumerate(files.LABELS):
             rows = part.labels == label
             metrics.append(_mean(f"both_lungs_found, {word}", hits[rows], units[rows]))

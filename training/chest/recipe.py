@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,11 +32,15 @@ DECISION = (
 
 @dataclass(frozen=True)
 class Trained:
-    """A graph that is ready to be published, and how it came about, for the card."""
+    """A graph that is ready to be published, and how it came about, for the card.
+
+    epochs: what each epoch came to, by name.
+    """
 
     graph: ServedGraph
     sentences: list[str]
     framework: str
+    epochs: dict[str, list[float]]
 
 
 @dataclass(frozen=True)
@@ -67,16 +72,14 @@ class ChestRecipe:
     def build(self, options) -> dict | None:
         """Train, publish and return evaluation.json; None with `train_only`. options: of `training.train.Options`."""
         version = bundle.target(options.out, self.model, options.replace)
-        if options.limit or options.seeds:
-            raise TrainingError(
-                "--limit and --seeds are not for chest recipes: their parts are patients, with one seed"
-            )
-        commit = code_commit()
+        refuse_unused(options)
+        commit, checkpoints = code_commit(), options.checkpoints / f"{self.command}-seed{self.seed}"
         work = options.checkpoints / "prepared" / f"chest-{self.side}"
         found = collection.load(options.data, self.steps[:4], work)
         with tracking.run(self.command, options.checkpoints / "mlruns") as run:
             run.parameters({"seed": self.seed, "side": self.side, "data": found.digest})
-            trained = self.train(found, options.checkpoints / f"{self.command}-seed{self.seed}", options.epochs)
+            trained = self.train(found, checkpoints, options.epochs)
+            run.epochs(trained.epochs)
             if options.train_only:
                 return None
             provenance = Provenance(
@@ -85,9 +88,8 @@ class ChestRecipe:
             )  # fmt: skip
             made = self._publication(version, found, trained, provenance, options)
             figures = publish.publish(made, options.out)
-            for entry in figures["datasets"]:
-                for metric in entry["metrics"]:
-                    run.figure(f"{metric['name']}, {entry['name']}".replace(",", " "), metric["value"])
+            run.final(figures["datasets"])
+        shutil.rmtree(checkpoints)
         return figures
 
     def _publication(self, version, found, trained, provenance, options) -> publish.Publication:
@@ -146,6 +148,12 @@ class ChestRecipe:
             training=self.told,
             limits=self.limits,
         )
+
+
+def refuse_unused(options) -> None:
+    """Raise TrainingError for flags that no chest recipe honours. options: of `training.train.Options`."""
+    if options.limit or options.seeds:
+        raise TrainingError("--limit and --seeds are not for chest recipes: their parts are patients, with one seed")
 
 
 def steps(side: int, channels: int = 1) -> tuple[dict, ...]:

@@ -39,7 +39,8 @@ class TorchTraining:
         rows = parts["training"].split()
         fitted = rows.take(slice(None, None, max(1, len(rows) // DISTANCE_ROWS)))
         served.distance = fit_distance(near(served, fitted.images), fitted.labels, self.shrink)
-        return Trained(served, [_sentence(self.plan, history, len(rows))], f"torch {torch.__version__.split('+')[0]}")
+        sentence, framework = _sentence(self.plan, history, len(rows)), f"torch {torch.__version__.split('+')[0]}"
+        return Trained(served, [sentence], framework, history.by_name())
 
 
 def _sentence(plan: Plan, history, rows: int) -> str:

@@ -17,14 +17,15 @@ def train(found: Collection, checkpoints: Path, at_most: int | None) -> Trained:
     """Train, keep the best epoch, and make it a graph: embedding of 128, no map (its head is no average pool)."""
     parts, epochs = found.parts, min(EPOCHS, at_most or EPOCHS)
     rows = parts["training"].rows()
-    model = folder_cnn.train(rows, parts["validation"].rows(), epochs, BATCH_SIZE, SEED, checkpoints)
-    aucs = folder_cnn.history(checkpoints)
+    model, history = folder_cnn.train(
+        rows, parts["validation"].rows(), epochs, BATCH_SIZE, SEED, checkpoints, {"data": found.digest}
+    )
     sentence = (
-        f"{epochs} epochs over {len(rows):,} images, batch size {BATCH_SIZE}; the weights of the best epoch by "
-        f"validation AUC (each epoch's: {', '.join(f'{auc:.4f}' for auc in aucs)})."
+        f"{len(history.auc)} epochs over {len(rows):,} images, batch size {BATCH_SIZE}; the weights of the best epoch "
+        f"by validation AUC (each epoch's: {', '.join(f'{auc:.4f}' for auc in history.auc)})."
     )
     learner = KerasLearner(model)
-    return Trained(graph_of(learner), [sentence], learner.framework)
+    return Trained(graph_of(learner), [sentence], learner.framework, history.by_name())
 
 
 RECIPE = ChestRecipe(

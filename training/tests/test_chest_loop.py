@@ -148,9 +148,10 @@ def test_the_folder_generator_shows_each_image_once_and_mirrors_half():
 def test_the_folder_cnn_learns_and_goes_on_where_it_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(folder_cnn, "network", lambda side: _small(side))
     training, validation = rows(64, 0), rows(32, 1)
-    folder_cnn.train(training, validation, 2, 8, 1, tmp_path / "a")
-    whole = folder_cnn.train(training, validation, 4, 8, 1, tmp_path / "b")
-    resumed = folder_cnn.train(training, validation, 4, 8, 1, tmp_path / "a")
+    folder_cnn.train(training, validation, 2, 8, 1, tmp_path / "a", {})
+    whole, through = folder_cnn.train(training, validation, 4, 8, 1, tmp_path / "b", {})
+    resumed, parted = folder_cnn.train(training, validation, 4, 8, 1, tmp_path / "a", {})
+    assert parted.auc == through.auc and parted.loss == pytest.approx(through.loss)
     np.testing.assert_allclose(folder_cnn.scores(resumed, validation), folder_cnn.scores(whole, validation), atol=1e-6)
     assert (folder_cnn.scores(resumed, validation)[1::2] > 0.5).mean() > 0.9
 
@@ -175,11 +176,12 @@ def test_the_u_net_finds_bright_squares_and_resumes(tmp_path):
         mask[top : top + 8, left : left + 8] = True
     pixels[masks] += 120
     arguments = (pixels, masks, 24, 8, 1, Jitter(shift=0.1))
-    network = unet.train(*arguments, tmp_path / "a")
+    network, losses = unet.train(*arguments, tmp_path / "a", {})
+    assert len(losses) == 24 and losses[-1] < losses[0]
     found = unet.probabilities(network, pixels) >= 0.5
     assert unet.dice(found, masks).mean() > 0.9
-    again = unet.train(*arguments, tmp_path / "a")
-    assert torch.equal(weights(again), weights(network))
+    again, kept = unet.train(*arguments, tmp_path / "a", {})
+    assert torch.equal(weights(again), weights(network)) and kept == losses
 
 
 def test_a_full_disk_is_said_of_the_checkpoint_and_leaves_none(tmp_path):
@@ -192,7 +194,8 @@ def test_a_full_disk_is_said_of_the_checkpoint_and_leaves_none(tmp_path):
 
 def test_a_full_disk_is_said_of_the_u_nets_checkpoint_too(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 60, (8, 16, 16)).astype(np.uint8)
-    (tmp_path / "latest.partial").symlink_to("/dev/full")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "latest.partial").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left on device.*latest.partial"):
-        unet.train(pixels, pixels > 30, 1, 8, 1, Jitter(), tmp_path)
-    assert list(tmp_path.iterdir()) == []
+        unet.train(pixels, pixels > 30, 1, 8, 1, Jitter(), tmp_path / "run", {})
+    assert list((tmp_path / "run").iterdir()) == []
