@@ -46,6 +46,8 @@ class LungRecipe:
         """Train and write the bundle; evaluation.json, or None with `train_only`."""
         version = bundle.target(options.out, self.model, options.replace)
         refuse_unused(options)
+        if options.strangers is not None:
+            raise TrainingError("--strangers is not for lung_field: a segmentation has no gate to try")
         commit, checkpoints = code_commit(), options.checkpoints / f"{self.command}-seed{self.seed}"
         found = collection.load(options.data, steps(self.side)[:4], options.checkpoints / f"prepared/chest-{self.side}")
         epochs, training = options.epochs or self.epochs, found.parts["training"]
@@ -256,7 +258,7 @@ def drawn(side: int) -> np.ndarray:
 
 def card(contents: dict, figures: dict, commands: Sequence[str], model: Path) -> str:
     """MODEL_CARD.md; `seen` of the figures is what a look at the sheets showed, written by hand."""
-    told, provenance = figures["training"], contents["provenance"]
+    told, provenance, difference = figures["training"], contents["provenance"], figures["framework_max_difference"]
     tables = []
     for entry in figures["datasets"]:
         lines = [f"### {entry['name']}", "", "| | value | 95 % interval | n |", "|---|---:|---|---:|"]
@@ -276,7 +278,9 @@ def card(contents: dict, figures: dict, commands: Sequence[str], model: Path) ->
         f"{told['images']:,} training images had one ({shares}). {told['epochs']} epochs, batch size "
         f"{told['batch_size']}, cross-entropy and soft Dice, AdamW with one-cycle; {provenance['framework']}.",
         "## Figures\n\nNo person drew a mask here: Dice compares with the classical masks where there is one, on "
-        f"patients that it was not trained on. Intervals: {figures['interval']}.\n\n" + "\n\n".join(tables),
+        f"patients that it was not trained on. Intervals: {figures['interval']}.\n\n"
+        + "\n\n".join(tables)
+        + f"\n\nLargest difference to the framework over {difference['n']} real images: mask {difference['mask']:.1e}.",
         *(["## Seen\n\n" + figures["seen"]] if figures.get("seen") else []),
         "## Limits\n\n- Consolidated lung is bright: the classical masks leave it out, and so may this network.\n"
         "- How often both lungs are found depends on the class (see above): a crop by it must be shown not to add a "
