@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::flags::print_json;
+use super::flags::{print_json, print_text};
 use super::{Output, exit, failed};
 use crate::bundle::{Bundle, LayerTable, OnnxGraph, OutputRole};
 use crate::config::{self, Config, Overrides};
@@ -130,17 +130,14 @@ impl Folder {
 
     fn identity(&self, bundle: &Bundle, said: &str) -> ExitCode {
         let Bundle { name, version, digest, .. } = bundle;
-        match self.output {
-            Output::Text if said.is_empty() => println!("{digest}"),
-            Output::Text => println!("{name}/{version}: {said} ({digest})"),
+        let printed = match self.output {
+            Output::Text if said.is_empty() => print_text(&digest.to_string()),
+            Output::Text => print_text(&format!("{name}/{version}: {said} ({digest})")),
             Output::Json => {
-                let identity = Identity { name, version: *version, bundle_sha256: *digest };
-                if let Err(code) = print_json(&identity) {
-                    return code;
-                }
+                print_json(&Identity { name, version: *version, bundle_sha256: *digest })
             }
-        }
-        ExitCode::from(exit::DONE)
+        };
+        printed.map_or_else(|code| code, |()| ExitCode::from(exit::DONE))
     }
 }
 
@@ -159,10 +156,13 @@ impl Describe {
             Err(problem) => return failed(exit::FAILED, &problem),
         };
         let Bundle { name, version, digest, .. } = &bundle;
-        match self.folder.output {
+        let printed = match self.folder.output {
             Output::Text => {
-                println!("{name}/{version} ({digest})\n\n{}", table.text());
-                drawn.iter().flatten().for_each(|part| println!("{}", described(part)));
+                let mut text = format!("{name}/{version} ({digest})\n\n{}", table.text());
+                for part in drawn.iter().flatten() {
+                    text += &format!("\n{}", described(part));
+                }
+                print_text(&text)
             }
             Output::Json => {
                 let description = Description {
@@ -172,12 +172,10 @@ impl Describe {
                     table: &table,
                     feature_maps: drawn,
                 };
-                if let Err(code) = print_json(&description) {
-                    return code;
-                }
+                print_json(&description)
             }
-        }
-        ExitCode::from(exit::DONE)
+        };
+        printed.map_or_else(|code| code, |()| ExitCode::from(exit::DONE))
     }
 
     /// Draws the sheet, if one was asked for.

@@ -2,6 +2,7 @@
 //!
 //! This file must never give a flag a default of its own: defaults are the configuration's.
 
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -36,6 +37,14 @@ impl ConfigFlags {
 /// Prints a value as JSON; else the exit code, told.
 pub fn print_json(value: &impl Serialize) -> Result<(), ExitCode> {
     let text = serde_json::to_string_pretty(value).map_err(|e| failed(exit::FAILED, &e))?;
-    println!("{text}");
-    Ok(())
+    print_text(&text)
+}
+
+/// Prints a text and ends its line; else the exit code, told unless the reader has just read enough
+/// (`| head`).
+pub fn print_text(text: &str) -> Result<(), ExitCode> {
+    writeln!(io::stdout().lock(), "{text}").map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => ExitCode::from(exit::DONE),
+        _ => failed(exit::FAILED, &format!("standard output: {error}")),
+    })
 }
