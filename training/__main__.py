@@ -148,6 +148,9 @@ def _train(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     manifest, committed = evaluation.read_bundle(options.bundle)
+    tried = committed.get("out_of_distribution", {}).get("tried", []) if options.strangers is not None else []
+    if options.strangers is not None and not tried:
+        raise TrainingError(f"{options.bundle}: has no gate that was tried against other images; leave out --strangers")
     if manifest["task"] == "segmentation":
         from .chest import lung_recipe
 
@@ -159,6 +162,11 @@ def _evaluate(options: argparse.Namespace) -> int:
         print("note: not the bytes that the model was made with (another order, perhaps)", file=sys.stderr)
     rule, found = evaluation.Rule.of(manifest), []
     splits = dataset.measured()
+    if tried:
+        from .gates import refused
+
+        own = list(splits.values())[-1].images
+        found += refused(options.bundle, manifest, tried, own, options.strangers)
     for old in committed["datasets"]:
         if old["name"] not in splits:
             raise TrainingError(f"{options.data}: holds no {old['name']!r}, only {', '.join(splits)}")
@@ -166,12 +174,6 @@ def _evaluate(options: argparse.Namespace) -> int:
         now, _ = evaluation.evaluate(model, splits[old["name"]], old["name"], rule)
         print(evaluation.summary(now))
         found += evaluation.differences(old, now)
-    tried = committed.get("out_of_distribution", {}).get("tried", [])
-    if options.strangers is not None and tried:
-        from .gates import refused
-
-        own = list(splits.values())[-1].images
-        found += refused(options.bundle, manifest, tried, own, options.strangers)
     if found:
         raise NotRepeated("\n  ".join([f"{options.bundle}", *found]))
     print("the committed figures repeat")

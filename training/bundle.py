@@ -30,6 +30,7 @@ def target(out: Path, model: str, replace: bool) -> str:
     folder = out.resolve()
     if not re.fullmatch(r"[1-9][0-9]*", folder.name) or folder.parent.name != model:
         raise TrainingError(f"--out {out}: must end in {model}/<number>, such as models/{model}/1")
+    restore(folder)
     if out.exists() and not replace:
         raise TrainingError(f"--out {out}: exists already; --replace puts the new bundle in its place")
     return folder.name
@@ -39,6 +40,7 @@ def target(out: Path, model: str, replace: bool) -> str:
 def staged(out: Path) -> Iterator[Path]:
     """An empty folder that becomes `out` if the block ends without an error and vanishes if it does not."""
     out.parent.mkdir(parents=True, exist_ok=True)
+    restore(out)
     _clear(out)
     # The same file system as the target: a rename is atomic only there.
     aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
@@ -53,18 +55,23 @@ def staged(out: Path) -> Iterator[Path]:
             except OSError:
                 old.rename(out)
                 raise
-            shutil.rmtree(old)
+            # Under the other name from here on: what is called `old` is whole.
+            shutil.rmtree(old.rename(aside), ignore_errors=True)
         else:
             aside.rename(out)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def restore(out: Path) -> None:
+    """Put back the version that a killed run was about to replace, the one that was moved aside last."""
+    moved = sorted(out.parent.glob(f".{out.name}.old-*"), key=lambda path: path.stat().st_ctime)
+    if moved and not out.exists():
+        moved[-1].rename(out)
+
+
 def _clear(out: Path) -> None:
-    """Remove what killed runs left of `out`, and put back the version that one of them was about to replace."""
-    for left in list(out.parent.glob(f".{out.name}.old-*")):
-        if not out.exists():
-            left.rename(out)
+    """Remove what killed runs left of `out` a day ago or earlier."""
     stale = time.time() - _STALE_SECONDS
     for left in [*out.parent.glob(f".{out.name}.old-*"), *out.parent.glob(f".{out.name}.partial-*")]:
         if left.stat().st_mtime < stale:

@@ -126,7 +126,8 @@ def figures(evaluation: dict, labels: Sequence[str]) -> str:
 
 
 def _abstained(unsure: dict, n: int) -> str:
-    text = f"The decision is left open (`abstain`) for {unsure['n']:,} of these {n:,} images ({unsure['share']:.2%})"
+    text = f"The scores of {unsure['n']:,} of these {n:,} images ({unsure['share']:.2%}) leave the decision open "
+    text += "(`abstain`, where the gate does not refuse the image)"
     right = unsure["accuracy_of_the_others"]
     return text + ("." if right is None else f"; of the others {right:.4f} get the right label.")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from . import evaluation, recipes
+from . import bundle, evaluation, recipes
 from .errors import TrainingError
 from .formats import amend
 
@@ -21,6 +21,7 @@ def cross_validate(folder: Path, data: Path, checkpoints: Path, epochs: int | No
     from .chest import folds
     from .chest.recipe import ChestRecipe
 
+    bundle.restore(folder)
     manifest, figures = evaluation.read_bundle(folder)
     recipe = recipes.recipe(f"{manifest['name']}-{manifest['version']}")
     if not isinstance(recipe, ChestRecipe):

@@ -16,6 +16,7 @@ from .recipe import Card, Recipe
 
 def formats(folder: Path, data: Path, work: Path = Path(".checkpoints/prepared")) -> dict:
     """Replace `folder` by the same with `formats_tried`; that part of evaluation.json."""
+    bundle.restore(folder)
     manifest, figures = evaluation.read_bundle(folder)
     recipe = recipes.recipe(f"{manifest['name']}-{manifest['version']}")
     if manifest["task"] not in ("binary", "multiclass") or getattr(recipe, "calibration", 1) == 0:

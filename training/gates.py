@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import evaluation, model_file, recipes, strangers
+from . import evaluation, model_file, strangers
 from .errors import TrainingError
 
 
@@ -17,9 +17,10 @@ def refused(folder: Path, manifest: dict, tried: list[dict], own: np.ndarray, co
     """
     rule, model, found = evaluation.Rule.of(manifest), folder / manifest["model"]["file"], []
     sets = _sets(manifest, own, collections)
+    if missing := [row["name"] for row in tried if row["name"] not in sets]:
+        raise TrainingError(f"{collections}: holds no images for {missing[0]!r}, which the gate was tried against")
     for row in tried:
-        if (images := sets.get(row["name"])) is None:
-            raise TrainingError(f"{collections}: holds no images for {row['name']!r}, which the gate was tried against")
+        images = sets[row["name"]]
         share = float((model_file.run_all(model, images, ("ood",))["ood"].reshape(-1) > rule.gate).mean())
         print(f"  refused of {row['name']:<46} {share:.3f}  n = {len(images)}")
         if len(images) != row["n"] or abs(share - row["refused"]) > 1.5 / row["n"]:
@@ -32,5 +33,6 @@ def _sets(manifest: dict, own: np.ndarray, collections: Path) -> dict[str, np.nd
         return strangers.strangers(manifest["name"], own, collections)
     from .chest.strangers import sets
 
-    recipe = recipes.recipe(f"{manifest['name']}-{manifest['version']}")
-    return sets(own, collections, recipe.steps[:4], Path(f".checkpoints/prepared/originals-{recipe.side}"))
+    # What `hilum prepare` writes is the fourth step's; the others make it a tensor.
+    steps, side = tuple(manifest["preprocess"]["step"][:4]), manifest["model"]["input"][0]["shape"][-1]
+    return sets(own, collections, steps, Path(f".checkpoints/prepared/originals-{side}"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import evaluation, publish, recipes
+from . import bundle, evaluation, publish, recipes
 from .data import hold_out_last
 from .errors import TrainingError
 from .provenance import Provenance
@@ -17,6 +17,7 @@ def refresh(folder: Path, data: Path) -> dict:
     """
     from .train import Chosen, publication
 
+    bundle.restore(folder)
     manifest, committed = evaluation.read_bundle(folder)
     recipe = recipes.recipe(f"{manifest['name']}-{manifest['version']}")
     if recipe.calibration:

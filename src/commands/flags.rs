@@ -40,11 +40,13 @@ pub fn print_json(value: &impl Serialize) -> Result<(), ExitCode> {
     print_text(&text)
 }
 
-/// Prints a text and ends its line; else the exit code, told unless the reader has just read enough
-/// (`| head`).
+/// Prints a text and ends its line; else the exit code, told. A reader that has read enough (`| head`)
+/// is no failure, and what the command found stays its exit code.
 pub fn print_text(text: &str) -> Result<(), ExitCode> {
-    writeln!(io::stdout().lock(), "{text}").map_err(|error| match error.kind() {
-        io::ErrorKind::BrokenPipe => ExitCode::from(exit::DONE),
-        _ => failed(exit::FAILED, &format!("standard output: {error}")),
-    })
+    match writeln!(io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(failed(exit::FAILED, &format!("standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
 }

@@ -1,6 +1,6 @@
 //! The binary's commands, as a user starts them.
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use crate::harness::{Server, root};
 
@@ -11,6 +11,28 @@ pub fn hilum(arguments: &[&str]) -> Output {
 
 pub fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+#[test]
+fn a_reader_that_goes_changes_no_exit_code() {
+    for (arguments, code) in [
+        (["bundle", "describe", "models/pneumonia/3", "--output", "json"].as_slice(), 0),
+        (&["bundle", "describe", "models/pneumonia/3"], 0),
+        (&["doctor", "--onnxruntime", "/nonexistent.so", "--output", "json"], 3),
+    ] {
+        assert_eq!(hilum(arguments).status.code(), Some(code), "{arguments:?}");
+        let mut unread = Command::new(env!("CARGO_BIN_EXE_hilum"))
+            .current_dir(root())
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(unread.stdout.take());
+        let unread = unread.wait_with_output().unwrap();
+        assert_eq!(unread.status.code(), Some(code), "{arguments:?}: {}", text(&unread));
+        assert!(!text(&unread).contains("panicked"), "{arguments:?}: {}", text(&unread));
+    }
 }
 
 #[test]

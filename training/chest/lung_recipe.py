@@ -7,6 +7,7 @@ where each of them finds both. A sheet for the eye is painted on demand.
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -73,7 +74,7 @@ class LungRecipe:
             }  # fmt: skip
             figures = self._publish(options.out, version, network, found, provenance, story)
             run.final(figures["datasets"])
-        shutil.rmtree(checkpoints)
+        shutil.rmtree(checkpoints, ignore_errors=True)
         return figures
 
     def _masks(self, training: collection.Part) -> tuple[np.ndarray, np.ndarray]:
@@ -209,9 +210,15 @@ def evaluate(folder: Path, manifest: dict, committed: dict, data: Path, work: Pa
     """Measure anew and compare with evaluation.json; raises NotRepeated where a figure differs."""
     side = manifest["model"]["input"][0]["shape"][-1]
     found = collection.load(data, steps(side)[:4], work / f"chest-{side}")
-    for old, now in zip(committed["datasets"], measure(folder / manifest["model"]["file"], found)):
+    if found.digest != manifest["provenance"]["data_digest"]:
+        print("note: not the bytes that the model was made with", file=sys.stderr)
+    for old, now in zip(committed["datasets"], measure(folder / manifest["model"]["file"], found), strict=True):
         print(f"{now['name']}, n = {now['n']}")
-        for was, metric in zip(old["metrics"], now["metrics"]):
+        known = {metric["name"]: metric for metric in old["metrics"]}
+        if list(known) != [metric["name"] for metric in now["metrics"]]:
+            raise NotRepeated(f"{folder}: {old['name']}: committed {', '.join(known)}, now others")
+        for metric in now["metrics"]:
+            was = known[metric["name"]]
             print(f"  {metric['name']:<42} {metric['value']:.4f}")
             if was["n"] != metric["n"] or abs(was["value"] - metric["value"]) > _TOLERANCE:
                 raise NotRepeated(f"{folder}: {metric['name']}: committed {was}, now {metric}")

@@ -89,7 +89,7 @@ class ChestRecipe:
             made = self._publication(version, found, trained, provenance, options)
             figures = publish.publish(made, options.out)
             run.final(figures["datasets"])
-        shutil.rmtree(checkpoints)
+        shutil.rmtree(checkpoints, ignore_errors=True)
         return figures
 
     def _publication(self, version, found, trained, provenance, options) -> publish.Publication:

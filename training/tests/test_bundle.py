@@ -72,10 +72,15 @@ def test_what_a_killed_run_left_is_put_back_or_removed(tmp_path):
         left.mkdir(parents=True)
         (left / "a").write_text(name)
         os.utime(left, times=(time.time() - days * 86_400,) * 2)
+    with pytest.raises(TrainingError, match="exists already"):
+        bundle.target(out, "mnist", replace=False)
+    assert (out / "a").read_text() == ".1.old-a"
+    (out.parent / ".1.old-b").mkdir()
     with bundle.staged(out):
         assert (out / "a").read_text() == ".1.old-a"
         assert not (out.parent / ".1.partial-a").exists()
-    assert sorted(path.name for path in out.parent.iterdir()) == [".1.partial-young", ".12.partial-a", "1"]
+    left = sorted(path.name for path in out.parent.iterdir())
+    assert left == [".1.old-b", ".1.partial-young", ".12.partial-a", "1"]
 
 
 @pytest.mark.parametrize("out", ["mnist/one", "mnist/01", "digits/1", "1"])
