@@ -21,6 +21,7 @@ from .errors import TrainingError
 from .learners import Learner, seed_everything, threads
 from .provenance import code_digest
 from .recipe import Recipe
+from .state import ignored_by_git
 from .tracking import Run
 
 
@@ -117,7 +118,7 @@ def train_seeds(
     checkpoints: Path, run: Run | None = None,
 ) -> list[Trained]:  # fmt: skip
     """Train every seed; best validation result first. `run` records each epoch's loss."""
-    _ignore_by_git(checkpoints)
+    ignored_by_git(checkpoints)
     # Whatever the weights depend on: a checkpoint that was made otherwise would end in a model that no card describes.
     common = {
         "batch_size": recipe.batch_size,
@@ -139,10 +140,3 @@ def forget(recipe: Recipe, checkpoints: Path) -> None:
     """Remove the recipe's checkpoints, so that its next run trains anew."""
     for folder in checkpoints.glob(f"{recipe.command}-seed*"):
         shutil.rmtree(folder)
-
-
-def _ignore_by_git(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    # Wherever the user puts the folder, its contents stay out of version control.
-    if not (ignored := folder / ".gitignore").exists():
-        ignored.write_text("*\n")

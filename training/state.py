@@ -26,6 +26,13 @@ def whole(path: Path) -> Iterator[None]:
         raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error
 
 
+def ignored_by_git(folder: Path) -> None:
+    """Make `folder`; wherever the user puts it, its contents stay out of version control."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (ignored := folder / ".gitignore").exists():
+        ignored.write_text("*\n")
+
+
 def write_state(state: dict, path: Path) -> None:
     """Write what `torch.load` reads back.
 

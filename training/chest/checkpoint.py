@@ -15,6 +15,7 @@ import torch
 
 from ..errors import TrainingError
 from ..provenance import sources_digest
+from ..state import ignored_by_git
 
 _FOLDER = Path(__file__).parent
 
@@ -54,7 +55,6 @@ def refuse_fewer(folder: Path, done: int, epochs: int) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder of one run; wherever the user puts it, its contents stay out of version control."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (ignored := folder.parent / ".gitignore").exists():
-        ignored.write_text("*\n")
+    """Make the folder of one run, in a folder that git ignores."""
+    ignored_by_git(folder.parent)
+    folder.mkdir(exist_ok=True)
